@@ -1,0 +1,39 @@
+# The course's commands. `make lab` to learn, `make test` to check everything.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# JupyterLab refuses to run as root, as one is in many containers, unless it is told to.
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg
+
+.PHONY: lab test check course store ladder clean
+
+lab: .venv/ready
+	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
+
+test: check
+	$(BIN)/pytest -n 2 --dist loadfile
+	HELPERS_WEIGHTS=bundled $(BIN)/pytest $(NBVAL) -p no:python -W default -n 2 --dist loadfile notebooks
+
+check: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_notebooks.py
+
+course: .venv/ready
+	$(BIN)/python notebooks/build.py
+
+# Runs the notebooks and keeps their outputs in them; NAMES="03_predict 10_…" for some of them.
+store: .venv/ready
+	HELPERS_WEIGHTS=bundled $(BIN)/python notebooks/build.py --store $(NAMES)
+
+ladder: .venv/ready
+	$(BIN)/python data/measure_ladder.py
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build

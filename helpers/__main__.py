@@ -1,0 +1,169 @@
+"""The command line: `python -m helpers COMMAND`, in the same words as the package."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from helpers import catalogue
+from helpers.errors import HelpersError
+
+FACTS = (
+    "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth", "input_size",
+    "min_size", "preprocessing", "paper", "source",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 when all went well, 1 after an error, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except HelpersError as error:
+        print(f"helpers: {' '.join(str(error).split())}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("helpers: stopped; the same command goes on from here", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m helpers", description="Pretrained image networks.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        sub.add_argument(
+            "--json", action="store_true", help="print one JSON value and nothing else"
+        )
+        return sub
+
+    command("doctor", _doctor, "see whether this machine is ready")
+    command("models", _models, "list the catalogue")
+
+    predict = command("predict", _predict, "say what pictures show")
+    predict.add_argument("images", nargs="+", metavar="IMAGE")
+    predict.add_argument("--model", default="ResNet50", metavar="NAME")
+    predict.add_argument("--top", type=_positive, default=5, metavar="K")
+
+    extract = command("extract", _extract, "class folders to bottleneck features in one HDF5 file")
+    extract.add_argument("folder", metavar="FOLDER")
+    extract.add_argument("out", metavar="OUT.h5")
+    extract.add_argument("--model", default="MobileNet", metavar="NAME")
+    extract.add_argument("--batch-size", type=_positive, default=32, metavar="N")
+
+    train = command("train", _train, "train a head on features, score it on others")
+    train.add_argument("train", metavar="TRAIN.h5")
+    train.add_argument("test", metavar="TEST.h5")
+    train.add_argument("--seed", type=int, default=0, metavar="N")
+    return parser
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from helpers import doctor
+
+    findings = doctor.examine()
+    if options.json:
+        _print_json([dataclasses.asdict(finding) | {"ok": finding.ok} for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else 'FIX'}  {finding.what}: {finding.found}")
+            if finding.fix:
+                print(f"     {finding.fix}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _models(options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json([{fact: getattr(e, fact) for fact in FACTS} for e in catalogue.ENTRIES])
+        return 0
+    print(
+        f"{'name':20}{'year':>6}{'parameters':>14}{'MB':>7}{'top-1':>8}{'input':>7}  preprocessing"
+    )
+    for e in catalogue.ENTRIES:
+        print(
+            f"{e.name:20}{e.year:>6}{e.parameters:>14,}{e.size_mb:>7.0f}{e.top1:>8.3f}"
+            f"{e.input_size:>7}  {e.preprocessing}"
+        )
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from helpers import images, zoo
+
+    net = zoo.pretrained(options.model)
+    answers: list[dict[str, Any]] = []
+    for file in options.images:
+        try:
+            picture = images.read(file)
+        except HelpersError as error:
+            answers.append({"file": file, "error": str(error)})
+            print(f"helpers: {error}", file=sys.stderr)
+            continue
+        best = net.decode(net.model.predict_on_batch(net.preprocess(picture)), options.top)[0]
+        answers.append({
+            "file": file,
+            "model": net.name,
+            "weights": net.weights,
+            "predictions": [
+                {"wnid": wnid, "label": label, "probability": probability}
+                for wnid, label, probability in best
+            ],
+        })  # fmt: skip
+        if not options.json:
+            shown = ", ".join(f"{label} {probability:.3f}" for _, label, probability in best)
+            print(f"{file} ({net.name}): {shown}")
+    if options.json:
+        _print_json(answers)
+    return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from helpers import bottlenecks, zoo
+
+    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
+    done = bottlenecks.extract(options.folder, options.out, net, options.batch_size)
+    for file, reason in done.skipped:
+        print(f"helpers: skipped {file}: {reason}", file=sys.stderr)
+    if options.json:
+        skipped = [{"file": file, "reason": reason} for file, reason in done.skipped]
+        _print_json(dataclasses.asdict(done) | {"skipped": skipped})
+    else:
+        print(
+            f"{options.out}: {done.images} pictures through {net.name}, "
+            f"{len(done.skipped)} skipped, {done.seconds:.1f} s "
+            f"({done.images_per_second:.0f} pictures/s)"
+        )
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from helpers import finetune
+
+    head = finetune.train_head(options.train, options.test, seed=options.seed)
+    if options.json:
+        fields = ("accuracy", "loss", "classes", "epochs", "seconds")
+        _print_json({field: getattr(head, field) for field in fields})
+    else:
+        print(
+            f"test accuracy {head.accuracy:.3f}, loss {head.loss:.3f} "
+            f"on {len(head.classes)} classes, after {head.epochs} epochs in {head.seconds:.1f} s"
+        )
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Networks that Keras lacks, each built as `keras.applications` builds its own."""

