@@ -36,6 +36,17 @@ with _error_stream_held_back():
     import keras
     import tensorflow
 
+    # It warns of retracing whenever several models predict, as they do in any lesson.
+    tensorflow.get_logger().setLevel("ERROR")
     tensorflow.config.list_physical_devices()  # CUDA's complaint about a missing GPU comes here
 
-__all__ = ["keras"]
+__all__ = ["in_notebook", "keras"]
+
+
+def in_notebook() -> bool:
+    """Whether a notebook shows what this process says; that ipykernel is imported is not enough.
+
+    nbval's plugin imports it into every run of pytest, for example.
+    """
+    ipython = sys.modules.get("IPython")
+    return hasattr(ipython.get_ipython(), "kernel") if ipython else False

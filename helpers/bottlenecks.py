@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import datasets, images
-from helpers.backend import keras
+from helpers.backend import in_notebook, keras
 from helpers.datasets import ClassFolders
 from helpers.errors import FeaturesError, PictureError
 from helpers.zoo import Pretrained
@@ -77,7 +77,8 @@ def extract(
 
     skipped: list[tuple[str, str]] = []
     with h5py.File(part, "r+") as file:
-        status = file["status"][:]
+        # No status is left where a run was stopped between the last row and the file's name.
+        status = file["status"][:] if "status" in file else np.full(len(pictures), DONE, "uint8")
         resumed_from = int(np.count_nonzero(status == DONE))
         todo = np.flatnonzero(status != DONE)  # skipped ones are looked at again: for the reason
         bar = tqdm(
@@ -86,25 +87,31 @@ def extract(
             unit=" pictures",
             disable=not progress,
             # Notebooks keep what stands on the error stream as if something had gone wrong.
-            file=sys.stdout if "ipykernel" in sys.modules else sys.stderr,
+            file=sys.stdout if in_notebook() else sys.stderr,
         )
         for start in range(0, len(todo), batch_size):
             rows, batch = _read(pictures, todo[start : start + batch_size], skipped)
             if len(rows):
                 file["features"][rows] = net.model.predict_on_batch(net.preprocess(batch))
                 file.flush()  # rows before their status: a status never speaks of rows not written
-            read = np.isin(todo[start : start + batch_size], rows)
-            file["status"][todo[start : start + batch_size]] = np.where(read, DONE, SKIPPED)
+            looked_at = todo[start : start + batch_size]
+            status[looked_at] = np.where(np.isin(looked_at, rows), DONE, SKIPPED)
+            file["status"][looked_at] = status[looked_at]
             file.flush()
-            bar.update(len(read))
+            bar.update(len(looked_at))
         bar.close()
-        done = np.flatnonzero(file["status"][:] == DONE)
+        done = np.flatnonzero(status == DONE)
         if not len(done):
             raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
         if skipped:
-            _keep(file, done)
-        del file["status"]
-    os.replace(part, out)
+            _copy(file, done, part.with_suffix(".new"))
+        elif "status" in file:
+            del file["status"]
+    if skipped:
+        os.replace(part.with_suffix(".new"), out)
+        part.unlink()
+    else:
+        os.replace(part, out)
     seconds = time.perf_counter() - started
     rate = (len(done) - resumed_from) / seconds
     return Extraction(len(done), skipped, resumed_from, seconds, rate, "tensorflow")
@@ -240,15 +247,16 @@ def _read(
     return np.array(readable, "int64"), batch
 
 
-def _keep(file: h5py.File, rows: np.ndarray, at_once: int = 1024) -> None:
-    """Moves the rows to keep to the front, a piece at a time, and cuts the rest off."""
-    for name in ("features", "labels", "filenames"):
-        old = file[name]
-        new = file.create_dataset(f"{name}_kept", (len(rows), *old.shape[1:]), old.dtype)
-        for piece in _pieces(len(rows), at_once):
-            new[piece] = old[rows[piece]]
-        del file[name]
-        file.move(f"{name}_kept", name)
+def _copy(file: h5py.File, rows: np.ndarray, to: Path, at_once: int = 1024) -> None:
+    """Copies the rows to keep, a piece at a time; `file` stays as it is, to go on from."""
+    with h5py.File(to, "w") as kept:
+        for name in ("features", "labels", "filenames"):
+            old = file[name]
+            new = kept.create_dataset(name, (len(rows), *old.shape[1:]), old.dtype)
+            for piece in _pieces(len(rows), at_once):
+                new[piece] = old[rows[piece]]
+        for name, value in file.attrs.items():
+            kept.attrs[name] = value
 
 
 def _pieces(length: int, at_once: int) -> Iterator[slice]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-OPEN = "Not answered yet: replace the ... in the cell above, run it, then run this cell again."
+OPEN = "Not answered yet: replace the ... by your answer, and run this cell again."
 
 
 def answer(given: Any, expected: Any, hint: str, tolerance: float = 0.0) -> None:
@@ -30,6 +30,7 @@ def _right(given: Any, expected: Any, tolerance: float) -> bool:
             return bool(expected(given))
         if isinstance(expected, str):
             return str(given).strip().lower() == expected.lower()
-        return bool(np.allclose(given, expected, rtol=0, atol=tolerance))
-    except (TypeError, ValueError):
+        same_shape = np.shape(given) == np.shape(expected)
+        return same_shape and bool(np.allclose(given, expected, rtol=0, atol=tolerance))
+    except Exception:  # whatever a learner gave, the check must not end in a traceback
         return False

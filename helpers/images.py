@@ -1,6 +1,7 @@
 """Picture files, which nobody has checked, and pictures as RGB arrays."""
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def read(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Pillow warns of sizes, which are refused here, and of broken EXIF, which is left out.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(
                     f"{path}: {image.width} x {image.height} pixels, expected {MAX_PIXELS:,} at "

@@ -66,11 +66,11 @@ def gallery(
     )
     figure.suptitle(title)
     for axis in axes.flat:
-        axis.set_axis_off()
+        axis.set(xticks=[], yticks=[], frame_on=False)
     colours = colours or ["#1f2937"] * len(pictures)
     for axis, picture, caption, colour in zip(axes.flat, pictures, captions, colours, strict=False):
         axis.imshow(picture)
-        axis.set_title(caption, fontsize=9, color=colour, y=-0.02, va="top")
+        axis.set_xlabel(caption, fontsize=9, color=colour)
     return _image(figure)
 
 
@@ -106,6 +106,6 @@ def curves(histories: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
 
 def _image(figure: Figure) -> Image:
     file = io.BytesIO()
-    figure.savefig(file, format="jpeg", dpi=110, pil_kwargs={"quality": 88})
+    figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 85})
     plt.close(figure)
     return Image(data=file.getvalue(), format="jpeg", width=int(figure.get_figwidth() * 80))

@@ -16,6 +16,7 @@ from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused, neare
 Policy = Literal["auto", "bundled", "imagenet"]
 
 CONNECT_SECONDS = 3.0
+HDF5_START = b"\x89HDF\r\n\x1a\n"
 
 
 def policy() -> Policy:
@@ -79,15 +80,17 @@ def obtain(name: str, include_top: bool = True) -> Path:
 
 
 def check(path: Path, file: WeightFile) -> None:
-    """Proves a file by the hash that Keras names, where it names one.
+    """Proves a file by the hash that Keras names; where it names none, it must at least be HDF5.
 
     Raises:
-        WeightsRefused: another hash; says both.
+        WeightsRefused: another hash, of which it says both; or no HDF5 file.
     """
-    if file.md5 is None:
-        return
     with path.open("rb") as stream:
-        md5 = hashlib.file_digest(stream, "md5").hexdigest()
+        start = stream.read(len(HDF5_START))
+        stream.seek(0)
+        md5 = hashlib.file_digest(stream, "md5").hexdigest() if file.md5 else None
+    if file.md5 is None and start != HDF5_START:
+        raise WeightsRefused(f"{_short(path)}: expected an HDF5 file, it starts with {start!r}")
     if md5 != file.md5:
         raise WeightsRefused(f"{_short(path)}: expected MD5 {file.md5}, got {md5}")
 
@@ -110,6 +113,8 @@ def _look(file: WeightFile, tried: list[str]) -> Path | None:
 def _download(file: WeightFile, tried: list[str]) -> Path | None:
     import pooch  # here: it is not needed to find a file, and is slow to import
 
+    pooch.get_logger().setLevel("WARNING")  # it says what the progress bar says
+    new = cache() / f"{file.name}.{os.getpid()}.new"  # another process may be fetching it too
     mirrors = os.environ.get("HELPERS_MIRROR", "").split()
     for url in [*(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors), file.url]:
         host = urllib.parse.urlsplit(url).netloc
@@ -117,17 +122,20 @@ def _download(file: WeightFile, tried: list[str]) -> Path | None:
             tried.append(f"{host} cannot be reached")
             continue
         try:
-            fetched = pooch.retrieve(
+            pooch.retrieve(
                 url,
                 f"md5:{file.md5}" if file.md5 else None,
-                file.name,
-                cache(),
+                new.name,
+                new.parent,
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
             )
+            check(new, file)
+            os.replace(new, cache() / file.name)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            new.unlink(missing_ok=True)
             tried.append(f"{host}: {error}")
         else:
-            return Path(fetched)
+            return cache() / file.name
     return None
 
 

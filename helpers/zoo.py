@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers import catalogue, images, weights
 from helpers.architectures import efficientnet_lite
-from helpers.backend import keras
+from helpers.backend import in_notebook, keras
 from helpers.catalogue import Entry
 from helpers.errors import ArgumentError, HelpersError, WeightsNotFound, WeightsRefused
 
@@ -104,6 +104,7 @@ def pretrained(
         ('EfficientNetLite0', (None, 1000))
     """
     entry = wanted = catalogue.find(name)
+    size = _input_size(wanted, include_top, input_size)
     policy = weights.policy()
     path: str | Path = "imagenet"
     if entry.name == catalogue.BUNDLED:
@@ -122,8 +123,9 @@ def pretrained(
             if policy == "imagenet":
                 raise
             entry, source = catalogue.find(catalogue.BUNDLED), BUNDLED_SOURCE
+            if include_top or input_size is None:
+                size = entry.input_size
             _say_stand_in(wanted, entry, str(error))
-    size = _input_size(entry, include_top, input_size)
     model = build(
         entry.name,
         weights=path,
@@ -212,7 +214,7 @@ def _say_stand_in(wanted: Entry, used: Entry, reason: str) -> None:
         f"Wanted: {wanted.name}. Used: {used.name}, with ImageNet weights of its own; every answer "
         "below is its answer."
     )
-    if "ipykernel" in sys.modules:
+    if in_notebook():
         from IPython.display import HTML, display
 
         display(

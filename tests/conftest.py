@@ -1,0 +1,129 @@
+"""What the tests share: a clean environment, a network, a loopback server, small pictures."""
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from helpers.zoo import Pretrained
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keras reads KERAS_HOME, and writes a file there, once: while it is imported."""
+    folder = tempfile.TemporaryDirectory(prefix="keras-home-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["KERAS_HOME"] = folder.name
+    os.environ["HELPERS_WEIGHTS"] = "bundled"  # for the fixtures that are made once
+
+
+@pytest.fixture(autouse=True)
+def keras_home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Every test: the bundled weights, an empty cache, and no way to the network."""
+    home = tmp_path_factory.mktemp("keras-home")
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    monkeypatch.setenv("HELPERS_WEIGHTS", "bundled")
+    for name in ("HELPERS_WEIGHTS_DIR", "HELPERS_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    real = socket.getaddrinfo
+
+    def loopback_only(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host not in ("127.0.0.1", "localhost"):
+            raise socket.gaierror(f"tests do not use the network, and {host} was looked up")
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", loopback_only)
+    yield home
+
+
+@pytest.fixture(scope="session")
+def network() -> "Pretrained":
+    """The bundled network with its top."""
+    from helpers import zoo
+
+    return zoo.pretrained("EfficientNetLite0")
+
+
+class Server:
+    """Serves `files` (name → bytes) on the loopback, and notes what was asked for."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files, self.requests = files, list[str]()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.requests.append(self.path.strip("/"))
+                body = outer.files.get(self.path.strip("/"))
+                self.send_response(404 if body is None else 200)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
+    """Starts servers, and stops them after the test."""
+    servers: list[Server] = []
+
+    def start(files: dict[str, bytes]) -> Server:
+        servers.append(Server(files))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """The address of a server that is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def picture(seed: int, rows: int = 40, columns: int = 50) -> np.ndarray:
+    """A smooth random picture, so that JPEG keeps it well."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((columns, rows), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes of pictures, of 4, 3 and 5 files."""
+    root = tmp_path / "pictures"
+    for label, (name, count) in enumerate({"ant": 4, "bee": 3, "cow": 5}.items()):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(picture(10 * label + number)).save(root / name / f"{number}.png")
+    return root

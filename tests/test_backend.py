@@ -1,0 +1,44 @@
+import subprocess
+import sys
+import types
+
+import IPython
+import pytest
+
+from helpers.backend import in_notebook
+
+
+def test_only_a_kernel_is_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    assert not in_notebook()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace())
+    assert not in_notebook()  # IPython in a terminal
+    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace(kernel=object()))
+    assert in_notebook()
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not in_notebook()
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_keras_is_imported_without_a_word() -> None:
+    done = run("import helpers.backend, sys; print('out'); print('err', file=sys.stderr)")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 0)
+
+
+def test_what_was_held_back_is_shown_when_the_import_fails() -> None:
+    done = run(
+        "import os, sys, types\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'keras':\n"
+        "            os.write(2, b'no such processor')\n"
+        "            raise ImportError('broken build')\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import helpers.backend\n"
+    )
+    assert done.returncode == 1
+    assert "no such processor" in done.stderr
+    assert "broken build" in done.stderr

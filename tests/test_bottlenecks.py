@@ -1,0 +1,437 @@
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from helpers import bottlenecks, catalogue, images
+from helpers.backend import keras
+from helpers.bottlenecks import Batches, describe, extract
+from helpers.errors import DatasetError, FeaturesError
+from helpers.zoo import Pretrained
+
+
+def tiny(seed: int = 0, size: int = 32, filters: int = 4, pooling: bool = True) -> Pretrained:
+    """A network of two layers, so that extraction is quick."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((size, size, 3)), keras.layers.Conv2D(filters, 3, 2)])
+    if pooling:
+        model.add(keras.layers.GlobalAveragePooling2D())
+    entry = catalogue.find("EfficientNetLite0")
+    return Pretrained("Tiny", "Tiny", "random", model, entry, size)
+
+
+@pytest.fixture
+def net() -> Pretrained:
+    return tiny()
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    with h5py.File(path) as file:
+        return {name: file[name][:] for name in file}
+
+
+def by_hand(folder: Path, net: Pretrained, names: list[str]) -> np.ndarray:
+    """One picture at a time, and none of the package's batches."""
+    rows = []
+    for name in names:
+        pixels = images.fit(images.read(folder / name), net.input_size).astype("float32")
+        rows.append(net.model.predict_on_batch(((pixels - 127) / 128)[None])[0])
+    return np.stack(rows)
+
+
+NAMES = [
+    f"{name}/{i}.png" for name, count in (("ant", 4), ("bee", 3), ("cow", 5)) for i in range(count)
+]
+LABELS = [0] * 4 + [1] * 3 + [2] * 5
+
+
+# --- what is in the file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 5, 32])
+def test_every_row_is_its_pictures(
+    folder: Path, tmp_path: Path, pooling: bool, batch_size: int
+) -> None:
+    net = tiny(pooling=pooling)
+    done = extract(folder, tmp_path / "f.h5", net, batch_size, progress=False)
+    found = read(tmp_path / "f.h5")
+    assert set(found) == {"features", "labels", "filenames"}
+    assert found["features"].dtype == np.float32
+    np.testing.assert_allclose(found["features"], by_hand(folder, net, NAMES), atol=1e-5)
+    assert found["labels"].tolist() == LABELS
+    assert [name.decode() for name in found["filenames"]] == NAMES
+    assert (done.images, done.skipped, done.resumed_from, done.engine) == (12, [], 0, "tensorflow")
+    assert done.images_per_second == pytest.approx(12 / done.seconds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
+
+
+def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+    extract(folder, tmp_path / "deep" / "f.h5", net, progress=False)
+    found = describe(tmp_path / "deep" / "f.h5")
+    assert found["classes"] == ["ant", "bee", "cow"]
+    assert found["labels"].tolist() == LABELS
+    assert found["shape"] == (12, 4)
+    fingerprint = found["fingerprint"]
+    assert set(fingerprint) == {
+        "model", "weights", "preprocessing", "input_size", "output_shape", "files"
+    }  # fmt: skip
+    assert (fingerprint["model"], fingerprint["preprocessing"]) == ("Tiny", "lite")
+    assert (fingerprint["input_size"], fingerprint["output_shape"]) == (32, [4])
+
+
+def test_a_name_that_is_not_utf_8_is_kept(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+    raw = os.fsencode(folder / "bee") + b"/caf\xe9.png"
+    os.rename(folder / "bee" / "1.png", raw)
+    extract(folder, tmp_path / "f.h5", net, progress=False)
+    assert b"bee/caf\xe9.png" in read(tmp_path / "f.h5")["filenames"]
+
+
+# --- what cannot be read -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_faults(folder: Path) -> Path:
+    (folder / "ant" / "0.png").write_bytes(b"")
+    (folder / "ant" / "notes.txt").write_text("not a picture")
+    whole = (folder / "cow" / "3.png").read_bytes()
+    (folder / "cow" / "3.png").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+READABLE = [name for name in NAMES if name not in ("ant/0.png", "cow/3.png")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_unreadable_files_leave_no_row(
+    with_faults: Path, tmp_path: Path, net: Pretrained, batch_size: int
+) -> None:
+    done = extract(with_faults, tmp_path / "f.h5", net, batch_size, progress=False)
+    found = read(tmp_path / "f.h5")
+    assert set(found) == {"features", "labels", "filenames"}
+    assert [name.decode() for name in found["filenames"]] == READABLE
+    assert found["labels"].tolist() == [0] * 3 + [1] * 3 + [2] * 4
+    np.testing.assert_allclose(found["features"], by_hand(with_faults, net, READABLE), atol=1e-5)
+    assert describe(tmp_path / "f.h5")["classes"] == ["ant", "bee", "cow"]
+    assert done.images == 10
+    reasons = dict(done.skipped)
+    assert list(reasons) == ["ant/0.png", "ant/notes.txt", "cow/3.png"]
+    assert "an empty file" in reasons["ant/0.png"]
+    assert "no picture" in reasons["ant/notes.txt"]
+    assert "cannot be read" in reasons["cow/3.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
+
+
+def test_rows_are_kept_whatever_the_pieces(tmp_path: Path) -> None:
+    rows = np.array([0, 2, 3, 6])
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["features"] = np.arange(14, dtype="float32").reshape(7, 2)
+        file["labels"], file["filenames"] = np.arange(7), [str(i).encode() for i in range(7)]
+        bottlenecks._copy(file, rows, tmp_path / "new.h5", at_once=3)
+    found = read(tmp_path / "new.h5")
+    assert found["features"][:, 0].tolist() == [0, 4, 6, 12]
+    assert found["labels"].tolist() == rows.tolist()
+    assert found["filenames"].tolist() == [b"0", b"2", b"3", b"6"]
+
+
+def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretrained) -> None:
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
+    with pytest.raises(FeaturesError, match="none of 1 files is a picture"):
+        extract(tmp_path / "pictures", tmp_path / "f.h5", net, progress=False)
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_no_class_folders_is_an_error(tmp_path: Path, net: Pretrained) -> None:
+    with pytest.raises(DatasetError):
+        extract(tmp_path / "missing", tmp_path / "f.h5", net, progress=False)
+
+
+def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+    pixels = keras.Input((None, None, 3))
+    free = keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels))
+    with pytest.raises(FeaturesError, match="fixed shape"):
+        extract(folder, tmp_path / "f.h5", dataclasses.replace(net, model=free), progress=False)
+
+
+# --- again ---------------------------------------------------------------------------------------
+
+
+def test_what_is_done_is_not_done_again(
+    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(folder, tmp_path / "f.h5", net, progress=False)
+    before = (tmp_path / "f.h5").read_bytes()
+    monkeypatch.setattr(images, "read", None)  # to read a picture would be an error
+    done = extract(folder, tmp_path / "f.h5", net, progress=False)
+    assert (done.images, done.resumed_from, done.engine) == (12, 12, "none")
+    assert (tmp_path / "f.h5").read_bytes() == before
+
+
+def other_model(folder: Path, net: Pretrained) -> Pretrained:
+    return dataclasses.replace(net, name="Other")
+
+
+def other_weights(folder: Path, net: Pretrained) -> Pretrained:
+    return tiny(seed=1)
+
+
+def other_preprocessing(folder: Path, net: Pretrained) -> Pretrained:
+    return dataclasses.replace(net, entry=catalogue.find("MobileNet"))
+
+
+def other_input_size(folder: Path, net: Pretrained) -> Pretrained:
+    model = keras.Sequential([keras.Input((40, 40, 3)), *net.model.layers])
+    return dataclasses.replace(net, model=model, input_size=40)
+
+
+def other_output_shape(folder: Path, net: Pretrained) -> Pretrained:
+    model = keras.Sequential([keras.Input((32, 32, 3)), net.model.layers[0]])
+    return dataclasses.replace(net, model=model)
+
+
+def other_files(folder: Path, net: Pretrained) -> Pretrained:
+    (folder / "cow" / "4.png").rename(folder / "cow" / "5.png")
+    return net
+
+
+def other_size_of_a_file(folder: Path, net: Pretrained) -> Pretrained:
+    with (folder / "cow" / "4.png").open("ab") as file:
+        file.write(b"x")
+    return net
+
+
+CHANGES: dict[str, Callable[[Path, Pretrained], Pretrained]] = {
+    "model": other_model,
+    "weights": other_weights,
+    "preprocessing": other_preprocessing,
+    "input_size": other_input_size,
+    "output_shape": other_output_shape,
+    "files": other_files,
+    "files ": other_size_of_a_file,
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_other_features_are_not_overwritten(
+    folder: Path, tmp_path: Path, net: Pretrained, field: str
+) -> None:
+    extract(folder, tmp_path / "f.h5", net, progress=False)
+    before = (tmp_path / "f.h5").read_bytes()
+    other = CHANGES[field](folder, net)
+    with pytest.raises(FeaturesError, match=rf"f\.h5: has other features: {field.strip()} is "):
+        extract(folder, tmp_path / "f.h5", other, progress=False)
+    assert (tmp_path / "f.h5").read_bytes() == before
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(
+    folder: Path, tmp_path: Path, net: Pretrained
+) -> None:
+    (tmp_path / "f.h5").write_text("my thesis")
+    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+        extract(folder, tmp_path / "f.h5", net, progress=False)
+    assert (tmp_path / "f.h5").read_text() == "my thesis"
+
+
+# --- interrupted ---------------------------------------------------------------------------------
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Makes the reading of a picture stop the run, as Ctrl-C does."""
+    real, seen = images.read, list[Any]()
+
+    def stop(path: Path) -> np.ndarray:
+        seen.append(path)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(images, "read", stop)
+
+
+def interrupted(
+    folder: Path, out: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch, count: int = 8
+) -> Path:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopped_at(patch, count)
+        extract(folder, out, net, batch_size=2, progress=False)
+    return out.with_name(out.stem + ".part.h5")
+
+
+@pytest.mark.parametrize("faults", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 8, 12])
+def test_an_interrupted_run_goes_on(
+    folder: Path,
+    tmp_path: Path,
+    net: Pretrained,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    count: int,
+    faults: bool,
+) -> None:
+    if faults:
+        request.getfixturevalue("with_faults")
+    extract(folder, tmp_path / "whole.h5", net, batch_size=2, progress=False)
+    part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch, count)
+    assert part.exists()
+    assert not (tmp_path / "f.h5").exists()
+    done = extract(folder, tmp_path / "f.h5", net, batch_size=2, progress=False)
+    assert (done.resumed_from > 0) == (count > 2)
+    assert done.resumed_from <= count
+    assert len(done.skipped) == (3 if faults else 0)
+    assert not part.exists()
+    whole, found = read(tmp_path / "whole.h5"), read(tmp_path / "f.h5")
+    assert set(found) == set(whole)
+    for name, array in whole.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def test_what_was_done_is_not_read_again(
+    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(folder, tmp_path / "f.h5", net, monkeypatch, count=8)
+    real, seen = images.read, list[str]()
+
+    def noting(path: Path) -> np.ndarray:
+        seen.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(images, "read", noting)
+    done = extract(folder, tmp_path / "f.h5", net, batch_size=2, progress=False)
+    assert done.resumed_from == 6
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("faults", [False, True])
+def test_a_run_stopped_before_the_last_rename_only_renames(
+    folder: Path,
+    tmp_path: Path,
+    net: Pretrained,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    faults: bool,
+) -> None:
+    if faults:
+        request.getfixturevalue("with_faults")
+    extract(folder, tmp_path / "whole.h5", net, progress=False)
+    real = os.replace
+
+    def stop(source: Path, target: Path) -> None:
+        if Path(target).name == "f.h5":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stop)
+        extract(folder, tmp_path / "f.h5", net, progress=False)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", None)  # nothing is computed again
+    done = extract(folder, tmp_path / "f.h5", net, progress=False)
+    assert done.images == done.resumed_from
+    assert len(done.skipped) == (3 if faults else 0)
+    for name, array in read(tmp_path / "whole.h5").items():
+        np.testing.assert_array_equal(read(tmp_path / "f.h5")[name], array)
+
+
+@pytest.mark.parametrize("field", ["weights", "files"])
+def test_a_part_of_other_features_is_not_taken_up(
+    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch)
+    before = part.read_bytes()
+    other = CHANGES[field](folder, net)
+    with pytest.raises(FeaturesError, match=rf"f\.part\.h5: has other features: {field} is"):
+        extract(folder, tmp_path / "f.h5", other, progress=False)
+    assert part.read_bytes() == before
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """Row i has the features (i, 2 i) and the label i."""
+    path = tmp_path / "numbered.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.stack([np.arange(23), 2 * np.arange(23)], 1).astype("float32")
+        file["labels"] = np.arange(23)
+    return path
+
+
+def epoch(batches: Batches) -> list[int]:
+    """The labels of an epoch in order, and a check that the features travel with them."""
+    labels: list[int] = []
+    for i in range(len(batches)):
+        features, some = batches[i]
+        assert features.tolist() == [[label, 2 * label] for label in some]
+        labels += some.tolist()
+    return labels
+
+
+def test_without_a_seed_the_files_order(numbered: Path) -> None:
+    batches = Batches(numbered, batch_size=5)
+    assert [len(batches[i][1]) for i in range(len(batches))] == [5, 5, 5, 5, 3]
+    for _ in range(2):
+        assert epoch(batches) == list(range(23))
+        batches.on_epoch_end()
+
+
+def test_with_a_seed_every_epoch_has_every_row_once_in_a_new_order(numbered: Path) -> None:
+    batches = Batches(numbered, batch_size=5, seed=0)
+    epochs = []
+    for _ in range(3):
+        epochs.append(epoch(batches))
+        batches.on_epoch_end()
+    assert all(sorted(labels) == list(range(23)) for labels in epochs)
+    sets = [[sorted(labels[i : i + 5]) for i in range(0, 23, 5)] for labels in epochs]
+    assert sets[0] != [list(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
+    assert sets[0] != sets[1] != sets[2] != sets[0]
+
+
+def test_the_same_seed_gives_the_same_order(numbered: Path) -> None:
+    one, same, other = (Batches(numbered, batch_size=5, seed=seed) for seed in (1, 1, 2))
+    for _ in range(2):
+        assert epoch(one) == epoch(same) != epoch(other)
+        for batches in (one, same, other):
+            batches.on_epoch_end()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_only_the_rows_that_were_asked_for(numbered: Path, seed: int | None) -> None:
+    rows = np.array([2, 3, 5, 7, 11, 13])
+    batches = Batches(numbered, rows, batch_size=4, seed=seed)
+    assert len(batches) == 2
+    assert sorted(epoch(batches)) == rows.tolist()
+    assert rows.tolist() == [2, 3, 5, 7, 11, 13], "the caller's rows are not shuffled"
+
+
+# --- describe ------------------------------------------------------------------------------------
+
+
+def test_describe_says_how_to_make_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FeaturesError, match=r"f\.h5: no such file.*helpers extract"):
+        describe(tmp_path / "f.h5")
+
+
+@pytest.mark.parametrize(
+    "missing", ["labels", "features", "classes", "fingerprint", "json", "HDF5"]
+)
+def test_describe_refuses_what_extract_did_not_make(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as file:
+        file["features"], file["labels"] = np.zeros((1, 2)), [0]
+        file.attrs["classes"] = ["a"]
+        file.attrs["fingerprint"] = "{" if missing == "json" else json.dumps({})
+        if missing in ("labels", "features"):
+            del file[missing]
+        elif missing in ("classes", "fingerprint"):
+            del file.attrs[missing]
+    if missing == "HDF5":
+        path.write_text("text")
+    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+        describe(path)

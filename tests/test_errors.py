@@ -1,0 +1,38 @@
+import pytest
+
+from helpers import errors
+from helpers.errors import HelpersError, nearest
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (errors.ArgumentError, ValueError),
+        (errors.PictureError, ValueError),
+        (errors.DatasetError, ValueError),
+        (errors.FeaturesError, ValueError),
+        (errors.WeightsNotFound, OSError),
+        (errors.WeightsRefused, OSError),
+    ],
+)
+def test_an_error_is_ours_and_a_builtin(error: type, builtin: type) -> None:
+    assert issubclass(error, HelpersError)
+    assert issubclass(error, builtin)
+
+
+def test_the_tree_in_the_docstring_names_every_error() -> None:
+    known = [
+        n
+        for n, value in vars(errors).items()
+        if getattr(value, "__bases__", ()) and value.__module__ == errors.__name__
+    ]
+    assert len(known) == 8
+    assert not [name for name in known if name not in (errors.__doc__ or "")]
+
+
+def test_nearest_offers_one_name_whatever_its_case() -> None:
+    assert nearest("resnet5", ["ResNet50", "VGG16"]) == "Did you mean ResNet50?"
+
+
+def test_nearest_lists_all_when_none_is_near() -> None:
+    assert nearest("zzz", ["ResNet50", "VGG16"]) == "Known: ResNet50, VGG16."

@@ -1,0 +1,252 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from helpers import __main__, catalogue, doctor, zoo
+from helpers.__main__ import main
+from helpers.zoo import Pretrained
+
+HEAVY = ("tensorflow", "keras", "numpy", "h5py", "PIL", "matplotlib", "IPython")
+
+
+@pytest.fixture
+def use_network(network: Pretrained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the building of the network."""
+    monkeypatch.setattr(zoo, "pretrained", lambda name: network)
+
+
+@pytest.fixture
+def cup(tmp_path: Path) -> str:
+    import skimage.data
+
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "cup.png")
+    return str(tmp_path / "cup.png")
+
+
+def as_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+# --- models, predict -----------------------------------------------------------------------------
+
+
+def test_models_as_json_has_these_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    found = as_json(capsys)
+    assert [model["name"] for model in found] == catalogue.names()
+    for model in found:
+        assert list(model) == [
+            "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth",
+            "input_size", "min_size", "preprocessing", "paper", "source",
+        ]  # fmt: skip
+    assert found[1]["parameters"] == 25_636_712
+
+
+def test_models_as_text_has_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == catalogue.names()
+
+
+@pytest.mark.usefixtures("use_network")
+def test_predict_goes_on_after_a_bad_picture(
+    cup: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = str(tmp_path / "bad.jpg")
+    Path(bad).write_bytes(b"")
+    assert main(["predict", bad, cup, "--json", "--top", "3"]) == 1
+    out, err = capsys.readouterr()
+    first, second = json.loads(out)
+    assert list(first) == ["file", "error"]
+    assert first["file"] == bad
+    assert "an empty file" in first["error"]
+    assert list(second) == ["file", "model", "weights", "predictions"]
+    assert (second["file"], second["model"]) == (cup, "EfficientNetLite0")
+    assert second["weights"] == zoo.BUNDLED_SOURCE
+    assert len(second["predictions"]) == 3
+    best = second["predictions"][0]
+    assert list(best) == ["wnid", "label", "probability"]
+    assert (best["wnid"], best["label"]) == ("n07920052", "espresso")
+    assert best["probability"] == pytest.approx(0.94, abs=0.02)
+    assert err.splitlines() == [f"helpers: {first['error']}"]
+
+
+def test_predict_as_text_says_whose_answer_it_is(
+    cup: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", cup]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{cup} (EfficientNetLite0): espresso 0.9")
+    assert "Wanted: ResNet50. Used: EfficientNetLite0" in err
+
+
+# --- extract, train ------------------------------------------------------------------------------
+
+
+def test_extract_and_train_as_json(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "ant" / "notes.txt").write_text("x")
+    out = str(tmp_path / "f.h5")
+    assert main(["extract", str(folder), out, "--batch-size", "5", "--json"]) == 0
+    printed, err = capsys.readouterr()
+    found = json.loads(printed)
+    assert list(found) == [
+        "images", "skipped", "resumed_from", "seconds", "images_per_second", "engine"
+    ]  # fmt: skip
+    assert (found["images"], found["resumed_from"], found["engine"]) == (12, 0, "tensorflow")
+    assert [list(item) for item in found["skipped"]] == [["file", "reason"]]
+    assert found["skipped"][0]["file"] == "ant/notes.txt"
+    assert "helpers: skipped ant/notes.txt: " in err
+    with h5py.File(out) as file:
+        assert file["features"].shape == (12, 1280)
+
+    assert main(["train", out, out, "--seed", "1", "--json"]) == 0
+    found = as_json(capsys)
+    assert list(found) == ["accuracy", "loss", "classes", "epochs", "seconds"]
+    assert found["classes"] == ["ant", "bee", "cow"]
+    assert 0 <= found["accuracy"] <= 1
+
+
+def test_extract_and_train_as_text(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "f.h5")
+    assert main(["extract", str(folder), out]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{out}: 12 pictures through EfficientNetLite0, 0 skipped")
+    assert main(["train", out, out]) == 0
+    assert capsys.readouterr().out.startswith("test accuracy ")
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "a.png", "--model", "ResNet51"],
+        ["extract", "a", "b.h5", "--model", "resnet-5"],
+    ],
+)
+def test_a_misspelt_model_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("helpers: No model ")
+    assert "Did you mean ResNet50?" in err
+
+
+def test_an_error_is_one_line_whatever_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from helpers.errors import HelpersError
+
+    def fail(_: Any) -> int:
+        raise HelpersError("first\nsecond")
+
+    monkeypatch.setattr(__main__, "_models", fail)
+    assert main(["models"]) == 1
+    assert capsys.readouterr().err == "helpers: first second\n"
+
+
+def test_missing_folders_and_files_are_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "missing")
+    assert main(["extract", missing, str(tmp_path / "f.h5")]) == 1
+    assert "it is not there" in capsys.readouterr().err
+    assert main(["train", missing, missing]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["modles"],
+        ["predict"],
+        ["predict", "x.jpg", "--top", "0"],
+        ["predict", "x.jpg", "--top", "many"],
+        ["extract", "folder"],
+        ["extract", "folder", "f.h5", "--batch-size", "-1"],
+        ["train", "f.h5"],
+        ["models", "--colour"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage: python -m helpers" in err
+
+
+def test_ctrl_c_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "_models", stop)
+    assert main(["models"]) == 1
+    assert "stopped" in capsys.readouterr().err
+
+
+# --- doctor --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fix", "code"), [("", 0), ("Close programs", 1)])
+def test_doctors_exit_code_says_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fix: str, code: int
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("memory", "1 GB", fix)])
+    assert main(["doctor", "--json"]) == code
+    assert as_json(capsys) == [{"what": "memory", "found": "1 GB", "fix": fix, "ok": not fix}]
+    assert main(["doctor"]) == code
+    out = capsys.readouterr().out
+    assert out.startswith("ok " if not fix else "FIX")
+    assert fix in out
+
+
+# --- as a program --------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    done = run("-c", "import helpers, sys; print(*sys.modules)")
+    assert not set(done.stdout.split()) & set(HEAVY)
+    assert [name for name in done.stdout.split() if name.startswith("helpers")] == ["helpers"]
+
+
+def test_models_imports_no_tensorflow() -> None:
+    done = run("-X", "importtime", "-m", "helpers", "models", "--json")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == len(catalogue.ENTRIES)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "helpers.catalogue" in imported
+    assert not imported & set(HEAVY)
+
+
+def test_a_misspelt_model_is_no_traceback() -> None:
+    done = run("-m", "helpers", "predict", "x.jpg", "--model", "VGG-16x")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines == ["helpers: No model 'VGG-16x' in the catalogue. Did you mean VGG16?"]
