@@ -77,12 +77,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _models(options: argparse.Namespace) -> int:
     if options.json:
-        _print_json([{fact: getattr(e, fact) for fact in FACTS} for e in catalogue.ENTRIES])
+        _print_json([{fact: getattr(e, fact) for fact in FACTS} for e in catalogue.entries()])
         return 0
     print(
         f"{'name':20}{'year':>6}{'parameters':>14}{'MB':>7}{'top-1':>8}{'input':>7}  preprocessing"
     )
-    for e in catalogue.ENTRIES:
+    for e in catalogue.entries():
         print(
             f"{e.name:20}{e.year:>6}{e.parameters:>14,}{e.size_mb:>7.0f}{e.top1:>8.3f}"
             f"{e.input_size:>7}  {e.preprocessing}"

@@ -102,7 +102,7 @@ def _weights() -> list[Finding]:
         policy = weights.policy()
     except HelpersError as error:
         return [Finding("HELPERS_WEIGHTS", str(error), "Unset it, or set one of these.")]
-    own = [e.name for e in catalogue.ENTRIES if e.weights and weights.find(e.name)]
+    own = [e.name for e in catalogue.entries() if e.weights and weights.find(e.name)]
     found = (
         f"{policy}; of Keras's own: {', '.join(own) or 'none here, the bundled network stands in'}"
     )

@@ -71,7 +71,7 @@ def obtain(name: str, include_top: bool = True) -> Path:
     if found is None:
         found = _download(file, tried)
     if found is None:
-        hash_ = f" (MD5 {file.md5})" if file.md5 else ""
+        hash_ = f" ({file.algorithm.upper()} {file.hash})" if file.hash else ""
         raise WeightsNotFound(
             f"{file.name} could not be had: {'; '.join(tried)}. Put {file.url}{hash_} into "
             f"{_short(folders()[0])}, or set HELPERS_WEIGHTS_DIR to a folder that has it."
@@ -88,11 +88,12 @@ def check(path: Path, file: WeightFile) -> None:
     with path.open("rb") as stream:
         start = stream.read(len(HDF5_START))
         stream.seek(0)
-        md5 = hashlib.file_digest(stream, "md5").hexdigest() if file.md5 else None
-    if file.md5 is None and start != HDF5_START:
+        found = hashlib.file_digest(stream, file.algorithm).hexdigest() if file.hash else None
+    if file.hash is None and start != HDF5_START:
         raise WeightsRefused(f"{_short(path)}: expected an HDF5 file, it starts with {start!r}")
-    if md5 != file.md5:
-        raise WeightsRefused(f"{_short(path)}: expected MD5 {file.md5}, got {md5}")
+    if found != file.hash:
+        kind = file.algorithm.upper()
+        raise WeightsRefused(f"{_short(path)}: expected {kind} {file.hash}, got {found}")
 
 
 def _look(file: WeightFile, tried: list[str]) -> Path | None:
@@ -124,7 +125,7 @@ def _download(file: WeightFile, tried: list[str]) -> Path | None:
         try:
             pooch.retrieve(
                 url,
-                f"md5:{file.md5}" if file.md5 else None,
+                f"{file.algorithm}:{file.hash}" if file.hash else None,
                 new.name,
                 new.parent,
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),

@@ -148,6 +148,9 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
     entry = catalogue.find(name)
     module, function = entry.builder.split(":")
     builder: Callable[..., keras.Model] = getattr(importlib.import_module(module), function)
+    if arguments.get("include_top", True) and "input_tensor" not in arguments:
+        # MobileNetV3 alone has no size of its own, and warns.
+        arguments.setdefault("input_shape", (entry.input_size, entry.input_size, 3))
     if weights is None or weights == "imagenet":
         return builder(weights=weights, **arguments)
     try:

@@ -27,12 +27,12 @@ def md5(content: bytes) -> str:
 @pytest.fixture(autouse=True)
 def catalogue_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """ResNet50's weight file has GOOD's hash here, and stands on a server that is not there."""
-    file = WeightFile(f"https://keras.invalid/{FILE}", md5(GOOD))
+    file = WeightFile(FILE, f"https://keras.invalid/{FILE}", md5(GOOD))
     entries = [
         dataclasses.replace(entry, weights=file) if entry.name == "ResNet50" else entry
-        for entry in catalogue.ENTRIES
+        for entry in catalogue.entries()
     ]
-    monkeypatch.setattr(catalogue, "ENTRIES", tuple(entries))
+    monkeypatch.setattr(catalogue, "entries", lambda: tuple(entries))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_file_with_another_hash_is_passed_over(own: Path, cache: Path) -> None
 
 
 def test_check_says_both_hashes(tmp_path: Path) -> None:
-    file = WeightFile("https://keras.invalid/x.h5", md5(GOOD))
+    file = WeightFile("x.h5", "https://keras.invalid/x.h5", md5(GOOD))
     (tmp_path / "x.h5").write_bytes(GOOD)
     weights.check(tmp_path / "x.h5", file)
     (tmp_path / "x.h5").write_bytes(GOOD[:-1])

@@ -1,11 +1,10 @@
 import csv
 import dataclasses
-import gc
 import hashlib
 import importlib
 import json
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from conftest import Server, picture
 
 from helpers import catalogue, images, zoo
 from helpers.backend import keras
-from helpers.catalogue import Entry
 from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
 from helpers.zoo import Pretrained
 
@@ -24,37 +22,6 @@ TOP, NO_TOP = "mobilenet_1_0_224_tf.h5", "mobilenet_1_0_224_tf_no_top.h5"
 PIXELS = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype("float32")
 
 # --- the architectures ---------------------------------------------------------------------------
-
-by_entry = pytest.mark.parametrize("entry", catalogue.ENTRIES, ids=lambda entry: entry.name)
-
-
-@pytest.fixture
-def memory_given_back() -> Iterator[None]:
-    """VGG19 with its top is 575 MB."""
-    yield
-    keras.backend.clear_session()
-    gc.collect()
-
-
-@pytest.mark.usefixtures("memory_given_back")
-@by_entry
-def test_facts_of_the_catalogue_are_those_of_the_model(entry: Entry) -> None:
-    model = zoo.build(entry.name)
-    assert model.count_params() == entry.parameters
-    assert sum(bool(layer.weights) for layer in model.layers) == entry.depth
-    assert model.input_shape == (None, entry.input_size, entry.input_size, 3)
-    assert model.output_shape == (None, 1000)
-
-
-@pytest.mark.usefixtures("memory_given_back")
-@by_entry
-def test_the_smallest_input_is_the_smallest(entry: Entry) -> None:
-    def build(size: int) -> keras.Model:
-        return zoo.build(entry.name, include_top=False, input_shape=(size, size, 3))
-
-    assert min(build(entry.min_size).output_shape[1:]) >= 1
-    with pytest.raises(ValueError, match=str(entry.min_size - 1)):
-        build(entry.min_size - 1)
 
 
 def test_build_names_the_nearest_model() -> None:
