@@ -1,11 +1,13 @@
 """Reusable code of the course on pretrained image networks; importing it runs nothing.
 
-The rooms, from the ground up (a room imports only from lower floors):
+The rooms, from the ground up; a room imports only from lower floors:
 
-1. `errors`, `catalogue`
-2. `images`, `weights`, `architectures`
-3. `zoo`, `datasets`
-4. `bottlenecks`, `finetune`
-5. `plots`, `doctor`
-6. `__main__`, the command line
+1. `errors`, `backend`
+2. `catalogue`, `images`, `architectures`
+3. `weights`, `datasets`
+4. `zoo`, `features`
+5. `bottlenecks`
+6. `finetune`
+7. `plots`, `checks`, `doctor`
+8. `__main__`, the command line
 """
