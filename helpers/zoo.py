@@ -143,6 +143,7 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
 
     Raises:
         ArgumentError: an unknown name.
+        WeightsNotFound: there is no such file.
         WeightsRefused: the file does not fit the architecture.
     """
     entry = catalogue.find(name)
@@ -153,6 +154,8 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
         arguments.setdefault("input_shape", (entry.input_size, entry.input_size, 3))
     if weights is None or weights == "imagenet":
         return builder(weights=weights, **arguments)
+    if not Path(weights).is_file():
+        raise WeightsNotFound(f"{weights}: no such file. Expected one of weights for {entry.name}.")
     try:
         return builder(weights=str(weights), **arguments)
     except HelpersError:

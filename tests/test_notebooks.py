@@ -125,3 +125,21 @@ def test_the_audit_sees_what_nbval_does_not() -> None:
     assert "error stream" in findings(cell("x = 1", outputs=output("stderr", "careful")))[0]
     assert "bytes" in findings(cell("x = 1", outputs=output("stdout", "x" * 200_001)))[0]
     assert "path" in findings(cell("x = 1", outputs=output("stdout", "/home/me/x.h5")))[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", "notebooks/00_start_here.ipynb"])
+def test_the_map_has_every_notebook_with_its_minutes(page: str) -> None:
+    text = (FOLDER.parent / page).read_text("utf-8")
+    for path in LESSONS:
+        first = nbformat.read(path, as_version=4).cells[0].source
+        minutes = re.search(r"\*\*(\d+) minutes", first)
+        assert minutes
+        row = rf"\| {path.stem[:2]} \| \[[^]]+\]\((notebooks/)?{path.name}\) \| {minutes[1]} \|"
+        assert re.search(row, text), row
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
+    text = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target

@@ -372,3 +372,8 @@ def test_labels_that_are_not_there_are_missed(
 def test_the_stand_in_has_its_own_size_where_the_top_fixes_it() -> None:
     assert zoo.pretrained("InceptionV3", input_size=299).input_size == 224
     assert zoo.pretrained("InceptionV3", include_top=False, input_size=150).input_size == 150
+
+
+def test_a_weight_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(WeightsNotFound, match=r"nowhere\.h5: no such file.*MobileNet"):
+        zoo.build("MobileNet", weights="nowhere.h5")
