@@ -1,5 +1,6 @@
-"""Training on top of a pretrained network: heads on its features."""
+"""Training on top of a pretrained network: heads on its features, and freezing by block."""
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,13 @@ from sklearn.model_selection import train_test_split
 
 from helpers import bottlenecks
 from helpers.backend import keras
-from helpers.errors import FeaturesError
+from helpers.errors import ArgumentError, FeaturesError, nearest
+
+# Inception networks name the layer that ends a block; the others begin each layer's name with it.
+ENDS = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
+BEGINS = re.compile(
+    r"(stem|top|conv\d+_block\d+|block_?\d+[a-z]?|expanded_conv(?:_\d+)?|conv_[dp]w_\d+)_"
+)
 
 
 @dataclass(frozen=True)
@@ -111,3 +118,72 @@ def _classes_in_common(train: str | Path, test: str | Path) -> list[str]:
             "folders must have the same names, for a label is its class's position."
         )
     return one["classes"]
+
+
+def blocks(model: keras.Model) -> list[tuple[str, int]]:
+    """A network's blocks in order, as (name, index of the block's first layer in `model.layers`).
+
+    Names are those of the network's own layers: `mixed0` to `mixed10` in InceptionV3, `block1a` to
+    `top` in EfficientNet, `conv5_block3` in ResNet, `block5` in VGG. A network whose layers name no
+    blocks gives an empty list.
+
+    Example:
+        >>> from helpers import zoo
+        >>> blocks(zoo.build("InceptionV3", include_top=False))[-2:]
+        [('mixed9', 249), ('mixed10', 280)]
+    """
+    ends = {i: m[1] for i, layer in enumerate(model.layers) if (m := ENDS.fullmatch(layer.name))}
+    if ends:
+        stem = max(seam for seam in _seams(model) if seam < min(ends))
+        return list(zip(ends.values(), (i + 1 for i in (stem, *ends)), strict=False))
+    first: dict[str, int] = {}
+    for i, layer in enumerate(model.layers):
+        if match := BEGINS.match(layer.name):
+            first.setdefault(match[1], i)
+    return list(first.items())
+
+
+def freeze_below(model: keras.Model, name: str) -> int:
+    """Freezes all layers below a block or a layer, and makes it and those above it trainable.
+
+    BatchNorm layers stay frozen above the line too: only then do they run in inference mode and
+    keep their moving statistics. Calling the network with `training=False`, as guides advise, does
+    not do it in Keras 3, whose functional models override that argument in `fit`
+    (https://github.com/keras-team/keras/issues/20285).
+
+    It sets each layer's `trainable` and nothing else: compile afterwards, or nothing changes.
+
+    Args:
+        model: the network itself, not a model that has it as a layer.
+        name: of a block (see `blocks`), else of a layer.
+
+    Returns:
+        The index of the first layer above the line.
+
+    Raises:
+        ArgumentError: it has no such block or layer; names the nearest.
+    """
+    found = {layer.name: i for i, layer in enumerate(model.layers)} | dict(blocks(model))
+    if name not in found:
+        known = [block for block, _ in blocks(model)] or [layer.name for layer in model.layers]
+        raise ArgumentError(f"{model.name}: no block or layer {name!r}. {nearest(name, known)}")
+    model.trainable = True  # alone it does not do: where it is True already, nothing is set
+    for i, layer in enumerate(model.layers):
+        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = i >= found[name] and not batch_norm
+    return found[name]
+
+
+def _seams(model: keras.Model) -> list[int]:
+    """The layers after which a single tensor, their output, is all that the rest depends on."""
+    made_by = {id(layer.output): i for i, layer in enumerate(model.layers)}
+    needed_until = [0] * len(model.layers)
+    for i, layer in enumerate(model.layers):
+        for tensor in keras.tree.flatten(layer.input):
+            needed_until[made_by.get(id(tensor), 0)] = i
+    seams, reach = [], 0
+    for i, until in enumerate(needed_until):
+        if reach <= i:
+            seams.append(i)
+        reach = max(reach, until)
+    return seams

@@ -9,7 +9,8 @@ import pytest
 from conftest import SHARED
 
 from helpers import bottlenecks, finetune, zoo
-from helpers.errors import FeaturesError
+from helpers.backend import keras
+from helpers.errors import ArgumentError, FeaturesError
 
 NETWORK = {
     "model": "Tiny",
@@ -152,3 +153,123 @@ def test_photographs_of_flowers_are_told_apart(tmp_path: Path) -> None:
     head = finetune.train_head(tmp_path / "train.h5", tmp_path / "test.h5", epochs=30)
     assert len(head.classes) == 5
     assert head.accuracy >= 0.98
+
+
+def small_network() -> keras.Model:
+    """Two blocks with BatchNorm, named as in VGG, and a pooling layer that is in no block."""
+    x = inputs = keras.Input((8, 8, 3))
+    for block in (1, 2):
+        x = keras.layers.Conv2D(4, 3, name=f"block{block}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{block}_bn")(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name="small")
+
+
+@pytest.mark.parametrize(
+    ("builder", "number", "some"),
+    [
+        ("InceptionV3", 11, {"mixed0": 18, "mixed8": 229, "mixed9": 249, "mixed10": 280}),
+        ("ResNet50", 16, {"conv2_block1": 7, "conv5_block3": 165}),
+        ("VGG16", 5, {"block1": 1, "block5": 15}),
+        ("MobileNet", 26, {"conv_dw_1": 5, "conv_pw_13": 84}),
+        ("MobileNetV2", 17, {"expanded_conv": 4, "block_16": 143}),
+        ("EfficientNetB0", 18, {"block1a": 7, "block7a": 221, "top": 234}),
+    ],
+)
+def test_blocks_are_found_by_their_names(builder: str, number: int, some: dict[str, int]) -> None:
+    model = getattr(keras.applications, builder)(weights=None, include_top=False)
+    found = finetune.blocks(model)
+    assert len(found) == number
+    assert some.items() <= dict(found).items()
+    assert [index for _, index in found] == sorted({index for _, index in found})
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "split_at"),
+    [("InceptionV3", 75, ("mixed0", "mixed9")), ("EfficientNetLite0", 32, ("block1a", "block6b"))],
+)
+def test_a_network_can_be_split_where_a_block_begins(
+    name: str, size: int, split_at: Sequence[str]
+) -> None:
+    model = zoo.build(name, include_top=False, input_shape=(size, size, 3))
+    pictures = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype("float32")
+    whole = model.predict_on_batch(pictures)
+    for block in split_at:
+        seam = model.layers[dict(finetune.blocks(model))[block] - 1].output
+        lower, upper = keras.Model(model.input, seam), keras.Model(seam, model.output)
+        parts = upper.predict_on_batch(lower.predict_on_batch(pictures))
+        np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_an_inception_block_begins_after_the_one_before() -> None:
+    model = keras.applications.InceptionResNetV2(weights=None, include_top=False)
+    found = dict(finetune.blocks(model))
+    assert len(found) == 3 + 10 + 20 + 9  # of the last ten, the tenth has no name
+    assert model.layers[found["block35_2"] - 1].name == "block35_1_ac"
+    assert model.layers[found["mixed_6a"] - 1].name == "block35_10_ac"
+
+
+def test_a_network_that_names_no_blocks_has_none() -> None:
+    assert finetune.blocks(finetune.linear_head((4,), 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("block1", 1), ("block2", 3), ("block2_bn", 4), ("pool", 5)]
+)
+def test_freezing_below_a_block_or_a_layer(name: str, index: int) -> None:
+    model = small_network()
+    model.trainable = False  # as after the first phase
+    assert finetune.freeze_below(model, name) == index
+    batch_norm = {2, 4}
+    for i, layer in enumerate(model.layers):
+        assert layer.trainable == (i >= index and i not in batch_norm)
+        assert all(weight.trainable == layer.trainable for weight in layer.weights)
+
+
+def test_the_line_can_be_moved_down_and_up_again() -> None:
+    model = small_network()
+    for name, kernels in [("block2", 1), ("block1", 2), ("pool", 0)]:
+        finetune.freeze_below(model, name)
+        assert len(model.trainable_weights) == 2 * kernels
+
+
+def test_training_changes_what_is_above_the_line_and_no_moving_statistics() -> None:
+    base = small_network()
+    finetune.freeze_below(base, "block2")
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(base(inputs)))
+    model.compile(keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy")
+    before = {weight.path: np.array(weight) for weight in base.weights}
+    x = np.random.default_rng(0).normal(3, 2, (16, 8, 8, 3))
+    model.fit(x, np.arange(16) % 2, epochs=2, verbose=0)
+    changed = {w.path for w in base.weights if not np.array_equal(w, before[w.path])}
+    assert changed == {"block2_conv/kernel", "block2_conv/bias"}
+
+
+def test_training_false_alone_does_not_keep_the_moving_statistics() -> None:
+    """The reason why BatchNorm stays frozen; when Keras mends it, `freeze_below` can let it go."""
+    base = small_network()
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Dense(1)(base(inputs, training=False)))
+    model.compile("sgd", "mse")
+    before = np.array(base.get_layer("block1_bn").moving_mean)
+    model.fit(np.ones((4, 8, 8, 3)), np.ones((4, 1)), verbose=0)
+    assert not np.array_equal(base.get_layer("block1_bn").moving_mean, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("block_2", "small: no block or layer 'block_2'. Did you mean block2?"),
+        ("mixed9", "small: no block or layer 'mixed9'. Known: block1, block2."),
+    ],
+)
+def test_a_block_that_is_not_there_is_answered_by_the_nearest(name: str, says: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        finetune.freeze_below(small_network(), name)
+    assert str(error.value) == says
+
+
+def test_a_model_around_the_network_says_which_layers_it_has() -> None:
+    around = keras.Sequential([small_network(), keras.layers.Dense(2)], name="around")
+    with pytest.raises(ArgumentError, match=r"no block or layer 'block2'\. Known: small, "):
+        finetune.freeze_below(around, "block2")

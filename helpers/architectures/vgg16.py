@@ -82,8 +82,8 @@ def sequential(
         ArgumentError: a shape that the network cannot have.
 
     Example:
-        >>> sequential((32, 32, 3), include_top=False).get_layer("conv4_1").kernel.shape
-        (3, 3, 256, 512)
+        >>> sequential((32, 32, 3), include_top=False).output_shape
+        (None, 1, 1, 512)
     """
     model = keras.Sequential([layers.Input(_checked(input_shape, include_top))], name=name)
     for number, block in enumerate(TABLE_D, start=1):
