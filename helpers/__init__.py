@@ -3,11 +3,12 @@
 The rooms, from the ground up; a room imports only from lower floors:
 
 1. `errors`, `backend`
-2. `catalogue`, `images`, `architectures`
-3. `weights`, `datasets`
-4. `zoo`, `features`
-5. `bottlenecks`
-6. `finetune`
-7. `plots`, `checks`, `doctor`
-8. `__main__`, the command line
+2. `catalogue`, `images`, `h5files`
+3. `architectures`
+4. `weights`, `datasets`
+5. `zoo`, `features`
+6. `bottlenecks`
+7. `finetune`
+8. `plots`, `checks`, `doctor`
+9. `__main__`, the command line
 """
