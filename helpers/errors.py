@@ -19,6 +19,9 @@ from collections.abc import Iterable
 class HelpersError(Exception):
     """Whatever the course raises on purpose; catch this to catch all of them."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class ArgumentError(HelpersError, ValueError):
     """A name, size or option that cannot be right."""
@@ -46,6 +49,17 @@ class WeightsNotFound(WeightsError):
 
 class WeightsRefused(WeightsError):
     """A weight file that is not the right one, or not safe to read."""
+
+
+def printable(text: str) -> str:
+    """A text with names out of files in it, safe to print: control characters are written out.
+
+    >>> printable("one\\x1b[31m")
+    'one\\\\x1b[31m'
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from helpers.errors import printable
 from helpers.h5files import layouts
 
 LAYOUTS = {
@@ -54,21 +55,16 @@ class Tree:
         return sum(layer.parameters for layer in self.layers)
 
     def __str__(self) -> str:
-        lines = [f"{shown(self.file)}: {LAYOUTS[self.layout]}, {self.parameters:,} parameters"]
-        lines += [
-            f"  {shown(name)} = {shown(_cut(text))}" for name, text in self.attributes.items()
-        ]
-        empty = 0
+        lines = [f"{self.file}: {LAYOUTS[self.layout]}, {self.parameters:,} parameters"]
+        lines += [f"  {name} = {_cut(text)}" for name, text in self.attributes.items()]
         for layer in self.layers:
-            if not layer.weights:
-                empty += 1
-                continue
-            lines.append(f"  {shown(layer.name)}")
-            lines += [f"    {shown(w.name):32} {w.shape!s:22} {w.dtype}" for w in layer.weights]
+            lines += [f"  {layer.name}"] if layer.weights else []
+            lines += [f"    {w.name:32} {w.shape!s:22} {w.dtype}" for w in layer.weights]
+        empty = sum(not layer.weights for layer in self.layers)
         if empty:
-            lines.append(f"  and {empty} layers without weights")
-        lines += [f"  not followed: {shown(link)}" for link in self.links]
-        return "\n".join(lines)
+            lines.append(f"  and {empty} layer{'s' if empty > 1 else ''} without weights")
+        lines += [f"  not followed: {link}" for link in self.links]
+        return printable("\n".join(line.replace("\n", "\\n") for line in lines))
 
     def _repr_html_(self) -> str:
         """A row for each layer, with a bar for its parameters; a click shows its arrays."""
@@ -108,13 +104,8 @@ def tree(path: str | Path) -> Tree:
         )
 
 
-def shown(text: str) -> str:
-    """A name out of a file, safe to print: control and half characters are written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _escaped(text: str) -> str:
-    return html.escape(shown(text))
+    return html.escape(printable(text))
 
 
 def _cut(text: str, length: int = 72) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from helpers.h5files.listing import shown
+from helpers.errors import printable
 
 
 class Mismatch(NamedTuple):
@@ -38,7 +38,7 @@ class Report:
         lines += [f"missing in the file: {few(self.missing)}"] if self.missing else []
         lines += [f"unexpected in the file: {few(self.unexpected)}"] if self.unexpected else []
         lines += [f"{w}: expected {expected}, got {got}" for w, expected, got in self.wrong_shape]
-        return "\n".join(shown(line) for line in lines)
+        return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         first, *rest = (html.escape(line) for line in str(self).splitlines())
@@ -47,5 +47,5 @@ class Report:
 
 def few(names: Sequence[str], most: int = 6) -> str:
     """The first names of a list, and how many more there are."""
-    listed = ", ".join(shown(str(name)) for name in names[:most])
+    listed = ", ".join(names[:most])
     return (listed or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
