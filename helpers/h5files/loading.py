@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Convention = Literal["tf", "th"]
 
+LONGEST_HEAD = 3  # layers with weights: VGG's
+
 
 @dataclass(frozen=True)
 class _Match:
@@ -361,11 +363,11 @@ def _other_layers(
     contents: Contents, model: "keras.Model", missing: list[Any], unexpected: list[StoredLayer]
 ) -> str:
     """Says how the layers of file and model differ, and in the commonest case why: the head."""
-    if unexpected and not missing:
+    if unexpected and not missing and len(unexpected) <= LONGEST_HEAD:
         outputs = unexpected[-1].weights[-1].shape[-1:]
         why = f"the file has a {_number(outputs)}-class head, the model has none"
         todo = "Take the file without the top (notop), or only what the model has, with partial"
-    elif missing and not unexpected:
+    elif missing and not unexpected and len(missing) <= LONGEST_HEAD:
         outputs = tuple(missing[-1].weights[-1].shape[-1:])
         why = f"the model has a {_number(outputs)}-class head, the file has none"
         todo = "Build the model with include_top=False, or load the rest with partial"
