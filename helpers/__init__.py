@@ -4,7 +4,7 @@ The rooms, from the ground up; a room imports only from lower floors:
 
 1. `errors`, `backend`
 2. `catalogue`, `images`, `h5files`
-3. `architectures`
+3. `architectures`, `downloads`
 4. `weights`, `datasets`
 5. `zoo`, `features`
 6. `bottlenecks`

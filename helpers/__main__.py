@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except HelpersError as error:
-        print(f"helpers: {' '.join(str(error).split())}", file=sys.stderr)
+        _print_error(error)
     except KeyboardInterrupt:
         print("helpers: stopped; the same command goes on from here", file=sys.stderr)
     return 1
@@ -32,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m helpers", description="Pretrained image networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
+    def command(name: str, run: Any, help: str, among: Any = commands) -> argparse.ArgumentParser:
+        sub = among.add_parser(name, help=help, description=help)
         sub.set_defaults(run=run)
         sub.add_argument(
             "--json", action="store_true", help="print one JSON value and nothing else"
@@ -58,6 +59,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("train", metavar="TRAIN.h5")
     train.add_argument("test", metavar="TEST.h5")
     train.add_argument("--seed", type=int, default=0, metavar="N")
+
+    about = "see, get and prove weight files"
+    actions = commands.add_parser("weights", help=about, description=about).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    command("list", _weights_list, "list the published files, and those that are here", actions)
+    fetch = command("fetch", _weights_fetch, "get weight files", actions)
+    fetch.add_argument("models", nargs="+", metavar="NAME")
+    fetch.add_argument("--notop", action="store_true", help="the file without the classifier")
+    command("verify", _weights_verify, "prove the weight files that are here", actions)
+    command("where", _weights_where, "say where weight files are looked for", actions)
     return parser
 
 
@@ -154,11 +166,119 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _weights_list(options: argparse.Namespace) -> int:
+    from helpers import weights
+
+    listing = weights.listing()
+    rows: list[dict[str, Any]] = []
+    for found in listing:
+        here = found.copies[0] if found.copies else None
+        rows.append({
+            "model": found.model,
+            "include_top": found.include_top,
+            "use": found.use,
+            "size_mb": round(here.stat().st_size / 2**20 if here else found.file.size_mb, 1),
+            "path": str(here) if here else None,
+            "arrived_mb": round(found.arrived / 2**20, 1),
+            "file": found.file.name,
+            "url": found.file.url,
+            "hash": found.file.hash,
+        })  # fmt: skip
+    if options.json:
+        _print_json(rows)
+        return 0
+    print(f"{'model':20}{'for':13}{'MB':>6}  where")
+    for row in rows:
+        broken = f"{row['arrived_mb']} MB have come; fetch goes on from there"
+        where = row["path"] or (broken if row["arrived_mb"] else "-")
+        print(f"{row['model']:20}{row['use']:13}{row['size_mb']:>6.0f}  {where}")
+    print(
+        f"{sum(row['path'] is not None for row in rows)} of {len(rows)} files are here; the sizes "
+        f"of the others are computed. {catalogue.BUNDLED} needs none: it came by pip."
+    )
+    return 0
+
+
+def _weights_fetch(options: argparse.Namespace) -> int:
+    from helpers import weights
+
+    for name in options.models:
+        weights.published(name)  # a misspelt name is said before the first download
+    done: list[dict[str, Any]] = []
+    for name in options.models:
+        answer = {"model": name, "include_top": not options.notop}
+        try:
+            answer["path"] = str(weights.fetch(name, not options.notop))
+        except HelpersError as error:
+            answer["error"] = str(error)
+            _print_error(error)
+        done.append(answer)
+        if "path" in answer and not options.json:
+            print(f"{name}: {answer['path']}")
+    if options.json:
+        _print_json(done)
+    return 1 if any("error" in answer for answer in done) else 0
+
+
+def _weights_verify(options: argparse.Namespace) -> int:
+    from helpers import weights
+
+    proofs = weights.verify()
+    if options.json:
+        _print_json([
+            {
+                "model": proof.model,
+                "include_top": proof.include_top,
+                "path": str(proof.path),
+                "proof": proof.proof,
+                "ok": not proof.problem,
+                "problem": proof.problem or None,
+            }
+            for proof in proofs
+        ])  # fmt: skip
+    else:
+        for proof in proofs:
+            print(f"{'FIX' if proof.problem else 'ok '}  {proof.path} ({proof.proof})")
+            if proof.problem:
+                print(f"     {proof.problem.removesuffix('.')}. Remove it, and fetch it again.")
+        print(f"{len(proofs)} files are here, {sum(not p.problem for p in proofs)} of them right.")
+    return 1 if any(proof.problem for proof in proofs) else 0
+
+
+def _weights_where(options: argparse.Namespace) -> int:
+    from helpers import weights
+
+    places = [
+        {"place": str(folder), "use": "searched", "exists": folder.is_dir()}
+        for folder in weights.folders()
+    ]
+    places[-1]["use"] = "searched, and downloaded to"
+    places += [
+        {
+            "place": mirror,
+            "use": "mirror",
+            "exists": None if "://" in mirror else os.path.isdir(mirror),
+        }
+        for mirror in weights.mirrors()
+    ]
+    if options.json:
+        _print_json(places)
+    else:
+        for place in places:
+            missing = "  (no such folder)" if place["exists"] is False else ""
+            print(f"{place['use']:28}{place['place']}{missing}")
+    return 0
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
     return number
+
+
+def _print_error(error: HelpersError) -> None:
+    print(f"helpers: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:

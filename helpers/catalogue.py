@@ -15,17 +15,29 @@ BUNDLED = "EfficientNetLite0"
 class WeightFile:
     """A published file of weights: the name under which Keras keeps it, its address, its hash.
 
-    Keras names a hash for most of its files, not for all: an MD5, or a SHA-256.
+    Keras names a hash for most of its files, not for all: an MD5, or a SHA-256. `parameters` are
+    the numbers in it.
     """
 
     name: str
     url: str
-    hash: str | None = None
+    hash: str | None
+    parameters: int
 
     @property
-    def algorithm(self) -> str:
-        """Of the hash, as hashlib calls it."""
-        return "sha256" if self.hash and len(self.hash) == 64 else "md5"
+    def size_mb(self) -> float:
+        """Of the file, about: computed, 4 bytes a parameter, in units of 1024 × 1024 as Keras's."""
+        return 4 * self.parameters / 2**20
+
+
+MUSIC_TAGGER = WeightFile(
+    "music_tagger_crnn_weights_tensorflow.h5",
+    "https://raw.githubusercontent.com/keunwoochoi/music-auto_tagging-keras/master/data/"
+    "music_tagger_crnn_weights_tensorflow.h5",
+    "df63638de9f3113780768181670c554f122fbd1297c63c065836d70a251115a8",
+    400_562,
+)
+"""MusicTaggerCRNN's one file; it hears, so it is no model of the table."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,9 @@ def find(name: str) -> Entry:
 
 
 def _entry(row: dict[str, str]) -> Entry:
-    def file(which: str) -> WeightFile | None:
+    def file(which: str, parameters: str) -> WeightFile | None:
         name, url, hash_ = (row[f"{which}_{field}"] for field in ("file", "url", "hash"))
-        return WeightFile(name, url, hash_ or None) if name else None
+        return WeightFile(name, url, hash_ or None, int(parameters)) if name else None
 
     return Entry(
         name=row["name"],
@@ -114,8 +126,8 @@ def _entry(row: dict[str, str]) -> Entry:
         paper=row["paper"],
         source=row["source"],
         builder=row["builder"],
-        weights=file("weights"),
-        weights_notop=file("notop"),
+        weights=file("weights", row["parameters"]),
+        weights_notop=file("notop", row["notop_parameters"]),
     )
 
 

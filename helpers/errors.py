@@ -5,6 +5,7 @@ HelpersError
 ├── PictureError (ValueError)      a file that is no readable picture
 ├── DatasetError (ValueError)      class folders that are not as they should be
 ├── FeaturesError (ValueError)     a features file that does not fit its use
+├── DownloadError (OSError)        a file that could not be fetched, or is not the published one
 └── WeightsError (OSError)
     ├── WeightsNotFound            the weights are not here and could not be had
     └── WeightsRefused             the file is not the right one, or not safe to read
@@ -37,6 +38,10 @@ class DatasetError(HelpersError, ValueError):
 
 class FeaturesError(HelpersError, ValueError):
     """A features file that does not fit the use that is made of it."""
+
+
+class DownloadError(HelpersError, OSError):
+    """A file that could not be fetched, or is not the one that was published."""
 
 
 class WeightsError(HelpersError, OSError):

@@ -1,22 +1,60 @@
 """Where a model's weight file is, getting it, and proving that it is the right one."""
 
-import concurrent.futures
-import hashlib
+import dataclasses
 import os
-import socket
-import urllib.parse
-import urllib.request
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from helpers import catalogue
+from helpers import catalogue, downloads
 from helpers.catalogue import WeightFile
-from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused, nearest
+from helpers.downloads import short
+from helpers.errors import (
+    ArgumentError,
+    DownloadError,
+    HelpersError,
+    WeightsNotFound,
+    WeightsRefused,
+    nearest,
+)
 
 Policy = Literal["auto", "bundled", "imagenet"]
 
-CONNECT_SECONDS = 3.0
-HDF5_START = b"\x89HDF\r\n\x1a\n"
+MUSIC_TAGGER = "MusicTaggerCRNN"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A published weight file: the model that it is for, and its copies on this machine.
+
+    `arrived` counts the bytes of a download that broke off.
+    """
+
+    model: str
+    include_top: bool
+    file: WeightFile
+    copies: tuple[Path, ...]
+    arrived: int
+
+    @property
+    def use(self) -> str:
+        """What the model gives with it."""
+        if self.model == MUSIC_TAGGER:
+            return "tags"
+        return "predictions" if self.include_top else "features"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `verify` found of one file; `problem` is empty where it is the right one."""
+
+    model: str
+    include_top: bool
+    path: Path
+    proof: str
+    problem: str = ""
 
 
 def policy() -> Policy:
@@ -42,129 +80,138 @@ def folders() -> list[Path]:
     return [*([Path(own).expanduser()] if own else []), cache()]
 
 
+def mirrors() -> list[str]:
+    """`HELPERS_MIRROR`: the base URLs and folders that files are taken from first, in order.
+
+    A semicolon stands between them. Before and after a URL, a space will do: it can only be a
+    folder's name that has one in it.
+
+    >>> os.environ["HELPERS_MIRROR"] = "https://a.example/w https://b.example; /media/USB stick"
+    >>> mirrors()
+    ['https://a.example/w', 'https://b.example', '/media/USB stick']
+    >>> del os.environ["HELPERS_MIRROR"]
+    """
+    value = os.environ.get("HELPERS_MIRROR", "")
+    found = re.findall(r"https?://[^\s;]+|[^\s;](?:(?!\shttps?://)[^;])*", value, re.IGNORECASE)
+    return [m if "://" in m else str(Path(m.strip()).expanduser()) for m in found]
+
+
 def published(name: str, include_top: bool = True) -> WeightFile | None:
-    """The file that Keras publishes for a model; None where the weights come by pip instead."""
-    entry = catalogue.find(name)
+    """A model's published file; None where the weights come by pip instead.
+
+    Args:
+        name: of the catalogue, or `"MusicTaggerCRNN"`, whose one file has the top in it.
+        include_top: the file with the classifier, or the one without.
+
+    Raises:
+        ArgumentError: an unknown name.
+    """
+    if name.lower() == MUSIC_TAGGER.lower():
+        return catalogue.MUSIC_TAGGER
+    try:
+        entry = catalogue.find(name)
+    except ArgumentError as error:
+        known = [*catalogue.names(), MUSIC_TAGGER]
+        raise ArgumentError(f"No weights of a model {name!r}. {nearest(name, known)}") from error
     return entry.weights if include_top else entry.weights_notop
 
 
 def find(name: str, include_top: bool = True) -> Path | None:
-    """A model's weight file on this machine, its hash proved, or None; touches no network."""
+    """A model's weight file on this machine, proved, or None; touches no network."""
     file = published(name, include_top)
     return _look(file, []) if file else None
 
 
-def obtain(name: str, include_top: bool = True) -> Path:
-    """A model's weight file: from this machine, else from `HELPERS_MIRROR`, else from Keras.
+def fetch(name: str, include_top: bool = True) -> Path:
+    """A model's weight file: from this machine, else from `HELPERS_MIRROR`, else as published.
 
-    Downloads show their progress, are checked against Keras's hash before they get their name,
-    and go to Keras's own cache, so that `keras.applications` finds them too.
+    A download shows its progress, goes on where the last one broke off, and is proved before it
+    gets its name. It goes to Keras's own cache, so that `keras.applications` finds it too.
 
     Raises:
+        ArgumentError: an unknown name, or weights that come by pip.
         WeightsNotFound: it could not be had; says what was tried, and where to put it by hand.
     """
     file = published(name, include_top)
     if file is None:
         raise ArgumentError(f"{name}: Keras publishes no weight file for it; it comes by pip.")
-    tried: list[str] = []
-    found = _look(file, tried)
-    if found is None:
-        found = _download(file, tried)
-    if found is None:
-        hash_ = f" ({file.algorithm.upper()} {file.hash})" if file.hash else ""
+    wrong: list[str] = []
+    found = _look(file, wrong)
+    if found is not None:
+        return found
+    try:
+        return downloads.fetch(file, cache(), mirrors(), prove)
+    except DownloadError as error:
         raise WeightsNotFound(
-            f"{file.name} could not be had: {'; '.join(tried)}. Put {file.url}{hash_} into "
-            f"{_short(folders()[0])}, or set HELPERS_WEIGHTS_DIR to a folder that has it."
-        )
-    return found
+            f"{''.join(wrong)}{error} Or set HELPERS_WEIGHTS_DIR to a folder that has it, "
+            "HELPERS_MIRROR to a server or folder to take it from, or KERAS_HOME to a folder that "
+            "can be written."
+        ) from error
 
 
-def check(path: Path, file: WeightFile) -> None:
-    """Proves a file by the hash that Keras names; where it names none, it must at least be HDF5.
+def prove(path: Path, file: WeightFile) -> None:
+    """Proves a weight file by its hash; where none is published, by what is in it.
+
+    Then it must be a whole HDF5 file with as many numbers as the model has: those of another
+    model, or of the same one with or without its top, are found.
 
     Raises:
-        WeightsRefused: another hash, of which it says both; or no HDF5 file.
+        DownloadError: another hash, of which it says both.
+        WeightsRefused: no whole HDF5 file, or another model's.
     """
-    with path.open("rb") as stream:
-        start = stream.read(len(HDF5_START))
-        stream.seek(0)
-        found = hashlib.file_digest(stream, file.algorithm).hexdigest() if file.hash else None
-    if file.hash is None and start != HDF5_START:
-        raise WeightsRefused(f"{_short(path)}: expected an HDF5 file, it starts with {start!r}")
-    if found != file.hash:
-        kind = file.algorithm.upper()
-        raise WeightsRefused(f"{_short(path)}: expected {kind} {file.hash}, got {found}")
+    if file.hash is not None:
+        downloads.prove(path, file)
+        return
+    from helpers import h5files  # here: h5py is not needed to know where a file is
+
+    found = h5files.tree(path).parameters
+    if found != file.parameters:
+        raise WeightsRefused(
+            f"{short(path)}: expected {file.parameters:,} parameters, found {found:,}: it is for "
+            "another model, or has a top where it should have none, or the other way round."
+        )
 
 
-def _look(file: WeightFile, tried: list[str]) -> Path | None:
+def listing() -> list[Listed]:
+    """All published files, with the copies that are here; none of them is opened."""
+    return list(_listing())
+
+
+def verify() -> list[Proof]:
+    """Proves every copy of every published file that is here."""
+    proofs = []
+    for found in listing():
+        kind = downloads.algorithm(found.file.hash) if found.file.hash else "contents"
+        for path in found.copies:
+            proof = Proof(found.model, found.include_top, path, kind)
+            try:
+                prove(path, found.file)
+            except (HelpersError, OSError) as error:
+                proof = dataclasses.replace(proof, problem=str(error))
+            proofs.append(proof)
+    return proofs
+
+
+def _listing() -> Iterator[Listed]:
+    for name in [*catalogue.names(), MUSIC_TAGGER]:
+        for include_top in (True, False):
+            file = published(name, include_top)
+            if file is None or (name == MUSIC_TAGGER and not include_top):
+                continue
+            copies = tuple(p for folder in folders() if (p := folder / file.name).is_file())
+            part = cache() / f"{file.name}.part"
+            arrived = part.stat().st_size if part.is_file() else 0
+            yield Listed(name, include_top, file, copies, arrived)
+
+
+def _look(file: WeightFile, wrong: list[str]) -> Path | None:
     for folder in folders():
         path = folder / file.name
-        if not path.is_file():
-            tried.append(f"not in {_short(folder)}")
-            continue
-        try:
-            check(path, file)
-        except WeightsRefused as error:
-            tried.append(str(error))
-        else:
-            return path
+        if path.is_file():
+            try:
+                prove(path, file)
+            except HelpersError as error:
+                wrong.append(f"{str(error).removesuffix('.')}. ")
+            else:
+                return path
     return None
-
-
-def _download(file: WeightFile, tried: list[str]) -> Path | None:
-    import pooch  # here: it is not needed to find a file, and is slow to import
-
-    pooch.get_logger().setLevel("WARNING")  # it says what the progress bar says
-    new = cache() / f"{file.name}.{os.getpid()}.new"  # another process may be fetching it too
-    mirrors = os.environ.get("HELPERS_MIRROR", "").split()
-    for url in [*(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors), file.url]:
-        host = urllib.parse.urlsplit(url).netloc
-        if not _reachable(url):
-            tried.append(f"{host} cannot be reached")
-            continue
-        try:
-            pooch.retrieve(
-                url,
-                f"{file.algorithm}:{file.hash}" if file.hash else None,
-                new.name,
-                new.parent,
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
-            )
-            check(new, file)
-            os.replace(new, cache() / file.name)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            new.unlink(missing_ok=True)
-            tried.append(f"{host}: {error}")
-        else:
-            return cache() / file.name
-    return None
-
-
-def _reachable(url: str) -> bool:
-    """Whether the server, or the proxy before it, answers soon.
-
-    Without this, a learner on a network that drops packets waits for minutes before the first
-    picture. Looking a name up has no time limit of its own, hence the thread.
-    """
-    parts = urllib.parse.urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        parts = urllib.parse.urlsplit(proxy)
-    address = (parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443))
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    try:
-        attempt = pool.submit(socket.create_connection, address, CONNECT_SECONDS)
-        attempt.result(CONNECT_SECONDS).close()
-    except (OSError, concurrent.futures.TimeoutError):
-        return False
-    finally:
-        pool.shutdown(wait=False)
-    return True
-
-
-def _short(path: Path) -> str:
-    """A path for people: `~` for the home folder, so that no output shows whose machine it was."""
-    try:
-        return "~/" + path.relative_to(Path.home()).as_posix()
-    except ValueError:
-        return str(path)

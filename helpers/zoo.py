@@ -117,7 +117,7 @@ def pretrained(
                     f"{entry.name}'s own answers set it to auto: Keras's weight file "
                     f"({entry.size_mb:.0f} MB) is then looked for here, and downloaded once."
                 )
-            path = weights.obtain(entry.name, include_top)
+            path = weights.fetch(entry.name, include_top)
             source = f"{path.name} (ImageNet, published by Keras)"
         except WeightsNotFound as error:
             if policy == "imagenet":

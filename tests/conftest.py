@@ -1,10 +1,12 @@
 """What the tests share: a clean environment, a network, a loopback server, small pictures."""
 
 import os
+import shutil
 import socket
+import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,17 +62,28 @@ def network() -> "Pretrained":
     return zoo.pretrained("EfficientNetLite0")
 
 
-class Server:
-    """Serves `files` (name → bytes) on the loopback, and notes what was asked for."""
+Answer = Callable[[BaseHTTPRequestHandler], None]
 
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.requests = files, list[str]()
+
+class Server:
+    """Serves `files` (name → bytes, or how to answer), and notes what was asked for.
+
+    An answer that waits must end when `over` is set.
+    """
+
+    def __init__(self, files: Mapping[str, bytes | Answer]) -> None:
+        self.files, self.requests, self.ranges = files, list[str](), list[str | None]()
+        self.over = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.requests.append(self.path.strip("/"))
+                outer.ranges.append(self.headers["Range"])
                 body = outer.files.get(self.path.strip("/"))
+                if callable(body):
+                    body(self)
+                    return
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
@@ -81,21 +94,23 @@ class Server:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server.over = self.over  # type: ignore[attr-defined]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
 
     def close(self) -> None:
+        self.over.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[dict[str, bytes]], Server]]:
+def serve() -> Iterator[Callable[[Mapping[str, bytes | Answer]], Server]]:
     """Starts servers, and stops them after the test."""
     servers: list[Server] = []
 
-    def start(files: dict[str, bytes]) -> Server:
+    def start(files: Mapping[str, bytes | Answer]) -> Server:
         servers.append(Server(files))
         return servers[-1]
 
@@ -110,6 +125,25 @@ def closed_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts file systems in memory, with options."""
+    folders: list[Path] = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"mount{len(folders)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here, for which one must be root")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def picture(seed: int, rows: int = 40, columns: int = 50) -> np.ndarray:

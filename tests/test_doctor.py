@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import pytest
 
 from helpers import catalogue, doctor, zoo
@@ -80,7 +81,8 @@ def test_a_misspelt_policy_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None
 def test_weights_that_are_here_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = catalogue.find("MobileNet").weights
     assert file
-    (tmp_path / file.name).write_bytes(b"\x89HDF\r\n\x1a\n")
+    with h5py.File(tmp_path / file.name, "w") as weights:
+        weights.create_dataset("kernel", (file.parameters,), "float32")
     monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(tmp_path))
     assert doctor._weights()[0].found == "bundled; of Keras's own: MobileNet"
 

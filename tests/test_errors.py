@@ -11,6 +11,7 @@ from helpers.errors import HelpersError, nearest
         (errors.PictureError, ValueError),
         (errors.DatasetError, ValueError),
         (errors.FeaturesError, ValueError),
+        (errors.DownloadError, OSError),
         (errors.WeightsNotFound, OSError),
         (errors.WeightsRefused, OSError),
     ],
@@ -26,7 +27,7 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
         for n, value in vars(errors).items()
         if getattr(value, "__bases__", ()) and value.__module__ == errors.__name__
     ]
-    assert len(known) == 8
+    assert len(known) == 9
     assert not [name for name in known if name not in (errors.__doc__ or "")]
 
 

@@ -1,12 +1,15 @@
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SHARED, Server
 from PIL import Image
 
 from helpers import __main__, catalogue, doctor, zoo
@@ -126,6 +129,180 @@ def test_extract_and_train_as_text(
     assert capsys.readouterr().out.startswith("test accuracy ")
 
 
+# --- weights -------------------------------------------------------------------------------------
+
+TAGGER = catalogue.MUSIC_TAGGER.name
+
+
+@pytest.fixture
+def tagger() -> bytes:
+    """The music tagger's weight file as it is published."""
+    if not (SHARED / "weights" / TAGGER).is_file():
+        pytest.skip("the published file is not on this machine")
+    return (SHARED / "weights" / TAGGER).read_bytes()
+
+
+def test_weights_list_as_json(keras_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = keras_home / "models"
+    cache.mkdir()
+    (cache / TAGGER).write_bytes(bytes(3 * 2**20))
+    (cache / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5.part").write_bytes(bytes(2**20))
+    assert main(["weights", "list", "--json"]) == 0
+    found = as_json(capsys)
+    assert list(found[0]) == [
+        "model", "include_top", "use", "size_mb", "path", "arrived_mb", "file", "url", "hash"
+    ]  # fmt: skip
+    rows = {(row["model"], row["use"]): row for row in found}
+    assert len(rows) == len(found) == 2 * len([e for e in catalogue.entries() if e.weights]) + 1
+    assert rows["MusicTaggerCRNN", "tags"]["path"] == str(cache / TAGGER)
+    assert rows["MusicTaggerCRNN", "tags"]["size_mb"] == 3
+    notop = rows["VGG16", "features"]
+    assert (notop["path"], notop["size_mb"], notop["arrived_mb"]) == (None, 56.1, 1)
+    assert notop["hash"] == "6d6bbae143d832006294945121d1f1fc"
+
+
+def test_weights_list_as_text(keras_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = keras_home / "models"
+    cache.mkdir()
+    (cache / TAGGER).write_bytes(b"x")
+    (cache / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5.part").write_bytes(bytes(2**20))
+    assert main(["weights", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = {tuple(line.split()[:3]): line.split(maxsplit=3)[3] for line in lines[1:-1]}
+    assert shown["VGG16", "predictions", "528"] == "-"
+    assert shown["VGG16", "features", "56"] == "1.0 MB have come; fetch goes on from there"
+    assert shown["MusicTaggerCRNN", "tags", "0"] == str(cache / TAGGER)
+    assert lines[-1].startswith(f"1 of {len(shown)} files are here")
+
+
+def test_weights_are_fetched_and_verified(
+    tagger: bytes,
+    tmp_path: Path,
+    keras_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / TAGGER).write_bytes(tagger)
+    monkeypatch.setenv("HELPERS_MIRROR", str(tmp_path))
+    path = keras_home / "models" / TAGGER
+    assert main(["weights", "verify", "--json"]) == 0
+    assert as_json(capsys) == []
+    assert main(["weights", "fetch", "MusicTaggerCRNN", "--json"]) == 0
+    answer = {"model": "MusicTaggerCRNN", "include_top": True, "path": str(path)}
+    assert as_json(capsys) == [answer]
+    assert path.read_bytes() == tagger
+    assert main(["weights", "fetch", "MusicTaggerCRNN"]) == 0
+    assert capsys.readouterr().out == f"MusicTaggerCRNN: {path}\n"
+    assert main(["weights", "verify"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"ok   {path} (sha256)"
+
+    path.write_bytes(tagger[:-1] + b"x")
+    assert main(["weights", "verify", "--json"]) == 1
+    [found] = as_json(capsys)
+    assert list(found) == ["model", "include_top", "path", "proof", "ok", "problem"]
+    assert (found["ok"], found["path"]) == (False, str(path))
+    assert f"expected SHA256 {catalogue.MUSIC_TAGGER.hash}, got " in found["problem"]
+    assert main(["weights", "verify"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"FIX  {path} (sha256)"
+    assert lines[1].endswith(". Remove it, and fetch it again.")
+    assert lines[2] == "1 files are here, 0 of them right."
+
+
+def test_weights_fetch_goes_on_after_one_that_cannot_be_had(
+    tagger: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / TAGGER).write_bytes(tagger)
+    monkeypatch.setenv("HELPERS_MIRROR", str(tmp_path))
+    assert main(["weights", "fetch", "VGG16", "MusicTaggerCRNN", "--notop", "--json"]) == 1
+    out, err = capsys.readouterr()
+    first, second = json.loads(out)
+    assert list(first) == ["model", "include_top", "error"]
+    assert first["include_top"] is False
+    assert "Put https://storage.googleapis.com/" in first["error"]
+    assert "kernels_notop.h5 (MD5 6d6bbae143d832006294945121d1f1fc) into" in first["error"]
+    assert second["path"].endswith(TAGGER)
+    assert err == f"helpers: {first['error']}\n"
+
+
+def test_weights_fetch_says_a_misspelt_name_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("helpers.weights.fetch", lambda *_: pytest.fail("it was fetched"))
+    assert main(["weights", "fetch", "VGG16", "VGG17"]) == 1
+    assert "Did you mean VGG1" in capsys.readouterr().err
+
+
+def test_weights_where(
+    tmp_path: Path,
+    keras_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("HELPERS_MIRROR", "https://mirror.example;/no such folder")
+    cache = str(keras_home / "models")
+    assert main(["weights", "where", "--json"]) == 0
+    assert as_json(capsys) == [
+        {"place": str(tmp_path), "use": "searched", "exists": True},
+        {"place": cache, "use": "searched, and downloaded to", "exists": False},
+        {"place": "https://mirror.example", "use": "mirror", "exists": None},
+        {"place": "/no such folder", "use": "mirror", "exists": False},
+    ]
+    assert main(["weights", "where"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"searched, and downloaded to {cache}  (no such folder)"
+    assert len(lines) == 4
+
+
+def test_weights_list_imports_no_tensorflow() -> None:
+    done = run("-X", "importtime", "-m", "helpers", "weights", "list", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "helpers.weights" in imported
+    assert not imported & {"tensorflow", "keras", "numpy", "h5py"}
+
+
+def test_ctrl_c_in_a_download_keeps_what_has_come(
+    tagger: bytes,
+    keras_home: Path,
+    serve: Callable[[dict[str, Any]], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def half_and_wait(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(tagger)))
+        handler.end_headers()
+        handler.wfile.write(tagger[:1_000_000])
+        handler.server.over.wait(60)
+
+    slow = serve({TAGGER: half_and_wait})
+    monkeypatch.setenv("HELPERS_MIRROR", slow.url)
+    command = [sys.executable, "-m", "helpers", "weights", "fetch", "MusicTaggerCRNN"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    part = keras_home / "models" / f"{TAGGER}.part"
+    for _ in range(1000):
+        if part.is_file() and part.stat().st_size > 900_000:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=10)[1]
+    assert (process.returncode, said) == (
+        1, "helpers: stopped; the same command goes on from here\n"
+    )  # fmt: skip
+    come = part.stat().st_size
+    assert 900_000 < come <= 1_000_000
+
+    whole = serve({TAGGER: tagger})
+    monkeypatch.setenv("HELPERS_MIRROR", whole.url)
+    assert run(*command[1:]).returncode == 0
+    assert whole.ranges == [f"bytes={come}-"]
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -181,6 +358,9 @@ def test_missing_folders_and_files_are_errors(
         ["extract", "folder"],
         ["extract", "folder", "f.h5", "--batch-size", "-1"],
         ["train", "f.h5"],
+        ["weights"],
+        ["weights", "fetch"],
+        ["weights", "find", "VGG16"],
         ["models", "--colour"],
     ],
     ids=" ".join,
