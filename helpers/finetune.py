@@ -163,15 +163,87 @@ def freeze_below(model: keras.Model, name: str) -> int:
     Raises:
         ArgumentError: it has no such block or layer; names the nearest.
     """
+    line = _index(model, name)
+    model.trainable = True  # alone it does not do: where it is True already, nothing is set
+    for i, layer in enumerate(model.layers):
+        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = i >= line and not batch_norm
+    return line
+
+
+def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts a network where freezing ends: what is below need run only once for each picture.
+
+    The parts share their weights with the model, so to train the upper part is to train the model:
+    afterwards `model.predict` answers for whole pictures. The lower part runs once, by
+    `bottlenecks.extract`, and the upper part trains on that file. After the same steps on the same
+    batches the weights are those that training the whole model would give, for below the line
+    everything is frozen, and BatchNorm runs in inference mode on both sides (see `freeze_below`).
+
+    Two things are lost below the line. Dropout there, which training the whole model applies even
+    to frozen layers (EfficientNetB0 has it in its blocks), drops nothing. And pictures cannot be
+    augmented anew in every epoch, for no picture is looked at again. The way round is to augment
+    before: make class folders with k changed copies of each picture and extract those; all copies
+    of a picture belong on one side of any split of the rows.
+
+    Args:
+        model: the whole network, a functional or sequential model, with the head to be trained.
+        at: the block (see `blocks`) or layer that is the first to be trained.
+
+    Returns:
+        The frozen part, from pictures to the tensor at the line, and the trainable part, from there
+        to the model's output. Compile the second; the first is never trained.
+
+    Raises:
+        ArgumentError: it has no such block or layer, or more than one tensor crosses the line
+            there; names the nearest place. The model is then unchanged.
+
+    Example:
+        >>> import dataclasses
+        >>> from helpers import zoo
+        >>> net = zoo.pretrained(include_top=False, pooling="avg")
+        >>> classes = keras.layers.Dense(5, activation="softmax")(net.model.output)
+        >>> frozen, trainable = split(keras.Model(net.model.input, classes), at="block7a")
+        >>> frozen.output_shape, trainable.output_shape
+        ((None, 7, 7, 192), (None, 5))
+        >>> below = dataclasses.replace(net, model=frozen)  # for `bottlenecks.extract`
+    """
+    line = _index(model, at)
+    cuts = [i + 1 for i in _seams(model) if _has_weights(model.layers[: i + 1])][:-1]
+    if line not in cuts:
+        why = "more than one tensor crosses the line"
+        if not _has_weights(model.layers[:line]):
+            why = "nothing below the line has weights, so nothing is saved"
+        nearest_cut = min(cuts, key=lambda cut: abs(cut - line), default=None)
+        where = "Nowhere else can it be cut, either."
+        if nearest_cut is not None:
+            names = {index: block for block, index in blocks(model)}
+            place = names.get(nearest_cut, model.layers[nearest_cut].name)
+            where = f"Nearest place to cut: {place!r}."
+        raise ArgumentError(f"{model.name}: cannot be cut at {at!r}, for {why}. {where}")
+    seam = model.layers[line - 1].output
+    inputs, outputs = (t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
+    try:
+        frozen, trainable = keras.Model(inputs, seam), keras.Model(seam, outputs)
+    except ValueError as error:
+        raise ArgumentError(
+            f"{model.name}: its layers are those of another model, or used twice in this one "
+            f"({error}). Split the model that they were built in."
+        ) from error
+    freeze_below(model, at)
+    return frozen, trainable
+
+
+def _index(model: keras.Model, name: str) -> int:
     found = {layer.name: i for i, layer in enumerate(model.layers)} | dict(blocks(model))
     if name not in found:
         known = [block for block, _ in blocks(model)] or [layer.name for layer in model.layers]
         raise ArgumentError(f"{model.name}: no block or layer {name!r}. {nearest(name, known)}")
-    model.trainable = True  # alone it does not do: where it is True already, nothing is set
-    for i, layer in enumerate(model.layers):
-        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = i >= found[name] and not batch_norm
     return found[name]
+
+
+def _has_weights(layers: list[keras.Layer]) -> bool:
+    return any(layer.weights for layer in layers)
 
 
 def _seams(model: keras.Model) -> list[int]:
@@ -181,6 +253,8 @@ def _seams(model: keras.Model) -> list[int]:
     for i, layer in enumerate(model.layers):
         for tensor in keras.tree.flatten(layer.input):
             needed_until[made_by.get(id(tensor), 0)] = i
+    for tensor in model.outputs:
+        needed_until[made_by.get(id(tensor), -1)] = len(model.layers)
     seams, reach = [], 0
     for i, until in enumerate(needed_until):
         if reach <= i:

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from helpers import bottlenecks, finetune, zoo
+from helpers import bottlenecks, datasets, finetune, images, zoo
 from helpers.backend import keras
 from helpers.errors import ArgumentError, FeaturesError
 
@@ -273,3 +275,128 @@ def test_a_model_around_the_network_says_which_layers_it_has() -> None:
     around = keras.Sequential([small_network(), keras.layers.Dense(2)], name="around")
     with pytest.raises(ArgumentError, match=r"no block or layer 'block2'\. Known: small, "):
         finetune.freeze_below(around, "block2")
+
+
+# --- split ---------------------------------------------------------------------------------------
+
+
+def classifier(network: keras.Model, seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    outputs = keras.layers.Dense(3, activation="softmax", name="classes")(network.output)
+    return keras.Model(network.input, outputs, name="classifier")
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    model.compile(keras.optimizers.SGD(0.002, 0.9), loss="sparse_categorical_crossentropy")
+    return model
+
+
+def test_the_two_parts_are_the_network_and_share_its_weights() -> None:
+    model = classifier(small_network())
+    frozen, trainable = finetune.split(model, at="block2")
+    pictures = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    parts = trainable.predict_on_batch(frozen.predict_on_batch(pictures))
+    np.testing.assert_allclose(parts, model.predict_on_batch(pictures), rtol=1e-5)
+    assert {id(w) for w in frozen.weights}.isdisjoint(id(w) for w in trainable.weights)
+    assert {id(w) for w in frozen.weights + trainable.weights} == {id(w) for w in model.weights}
+    assert not frozen.trainable_weights
+    trained = ["block2_conv/kernel", "block2_conv/bias", "classes/kernel", "classes/bias"]
+    assert [w.path for w in trainable.trainable_weights] == trained
+
+
+def test_split_training_gives_the_weights_of_naive_training(folder: Path, tmp_path: Path) -> None:
+    """The bundled network, its last block, through the features file, and the plain way."""
+    net = zoo.pretrained(include_top=False, pooling="avg", input_size=64)
+    naive = classifier(net.model)
+    start = naive.get_weights()
+    finetune.freeze_below(naive, "block7a")
+    compiled(naive)
+    files = datasets.class_folders(folder)
+    pictures = net.preprocess([images.read(path) for path in files.paths()])
+    orders = [np.random.default_rng(seed).permutation(12).reshape(3, 4) for seed in range(2)]
+    for rows in np.concatenate(orders):
+        naive.train_on_batch(pictures[rows], files.labels[rows])
+    expected = naive.get_weights()
+
+    naive.set_weights(start)
+    frozen, trainable = finetune.split(naive, at="block7a")
+    below = dataclasses.replace(net, model=frozen)
+    bottlenecks.extract(folder, tmp_path / "f.h5", below, progress=False)
+    compiled(trainable)
+    for rows in np.concatenate(orders):
+        # Batches gives a batch's rows in rising order, whichever order they were asked for in.
+        trainable.train_on_batch(*bottlenecks.Batches(tmp_path / "f.h5", rows, batch_size=4)[0])
+
+    moved = 0
+    for weight, wanted, before in zip(naive.weights, expected, start, strict=True):
+        np.testing.assert_allclose(weight, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+        if not np.array_equal(wanted, before):
+            moved += 1
+            change = np.abs(wanted - before).max()
+            np.testing.assert_allclose(weight - before, wanted - before, atol=1e-2 * change)
+    assert moved == 3 + 1 + 2  # three kernels of the block, one of the top, the classes
+    whole = naive.predict_on_batch(pictures)
+    parts = trainable.predict_on_batch(frozen.predict_on_batch(pictures))
+    np.testing.assert_allclose(whole, parts, atol=1e-5)
+
+
+def branched() -> keras.Model:
+    """Two branches between two seams; BatchNorm in both."""
+    x = inputs = keras.Input((8, 8, 3), name="in")
+    x = keras.layers.Conv2D(4, 3, name="block1_conv")(x)
+    left = keras.layers.Conv2D(4, 1, name="left")(x)
+    right = keras.layers.BatchNormalization(name="right")(keras.layers.Conv2D(4, 1, name="r")(x))
+    x = keras.layers.Add(name="add")([left, right])
+    x = keras.layers.Conv2D(4, 3, name="block2_conv")(x)
+    return keras.Model(inputs, x, name="branched")
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        ("right", "'right', for more than one tensor crosses the line. Nearest place to cut: "),
+        ("block1", "'block1', for nothing below the line has weights, so nothing is saved. "),
+        ("in", "'in', for nothing below the line has weights, so nothing is saved. "),
+    ],
+)
+def test_a_line_that_is_no_seam_is_answered_by_the_nearest(at: str, says: str) -> None:
+    model = branched()
+    with pytest.raises(ArgumentError) as error:
+        finetune.split(model, at)
+    assert str(error.value).startswith("branched: cannot be cut at " + says)
+    assert all(layer.trainable for layer in model.layers), "the model is unchanged"
+    place = re.findall(r"Nearest place to cut: '(\w+)'", str(error.value))[0]
+    frozen, trainable = finetune.split(model, place)
+    assert len(frozen.layers) + len(trainable.layers) == len(model.layers) + 1  # an Input more
+
+
+def test_the_nearest_place_is_named_by_its_block() -> None:
+    model = zoo.build("ResNet50", include_top=False, input_shape=(32, 32, 3))
+    with pytest.raises(ArgumentError, match=r"Nearest place to cut: 'conv5_block3'\."):
+        finetune.split(model, "conv5_block3_1_bn")
+
+
+def test_what_cannot_be_cut_at_all_is_said() -> None:
+    head = finetune.linear_head((4,), 2)
+    with pytest.raises(ArgumentError, match=r"Nowhere else can it be cut, either\."):
+        finetune.split(head, head.layers[0].name)
+
+
+def test_an_output_below_the_line_is_no_seam() -> None:
+    small = small_network()
+    tapped = keras.Model(small.input, [small.get_layer("block1_bn").output, small.output])
+    with pytest.raises(ArgumentError, match="more than one tensor crosses the line"):
+        finetune.split(tapped, "block2_bn")
+
+
+def test_a_part_is_not_split_again() -> None:
+    _, trainable = finetune.split(small_network(), "block1_bn")
+    with pytest.raises(ArgumentError, match=r"those of another model.*Split the model that"):
+        finetune.split(trainable, "block2")
+
+
+def test_a_sequential_model_can_be_split() -> None:
+    layers = [keras.layers.Dense(4, name=f"block{i}_dense") for i in (1, 2, 3)]
+    model = keras.Sequential([keras.Input((5,)), *layers])
+    frozen, trainable = finetune.split(model, "block3")
+    assert [len(part.weights) for part in (frozen, trainable)] == [4, 2]
