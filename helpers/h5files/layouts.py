@@ -56,10 +56,9 @@ class StoredWeight:
         """The array.
 
         Raises:
-            WeightsRefused: kept outside the file, no numbers, or far larger than what is stored.
+            WeightsRefused: no numbers, or far more of them declared than are stored.
         """
-        problem = outside(self.dataset) or _unlikely(self.dataset)
-        if problem:
+        if problem := _unlikely(self.dataset):
             raise WeightsRefused(f"{self.dataset.name}: {problem}. Nothing was loaded.")
         return np.asarray(self.dataset)
 
@@ -139,7 +138,7 @@ def refuse_links(contents: Contents) -> None:
         )
 
 
-def outside(dataset: h5py.Dataset) -> str | None:
+def _outside(dataset: h5py.Dataset) -> str | None:
     """Says where a data set's numbers are, if not in its own file."""
     if dataset.is_virtual:
         return f"a virtual data set, made of {dataset.virtual_sources()[0].file_name}"
@@ -292,7 +291,7 @@ def _links(root: h5py.Group) -> list[str]:
                 found.append(f"{where} → {link.filename}, {link.path}")
             elif isinstance(link, h5py.SoftLink):
                 found.append(f"{where} → {link.path}")
-            elif isinstance(group[name], h5py.Dataset) and (place := outside(group[name])):
+            elif isinstance(group[name], h5py.Dataset) and (place := _outside(group[name])):
                 found.append(f"{where}: {place}")
     return found
 
