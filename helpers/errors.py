@@ -3,6 +3,7 @@
 HelpersError
 ├── ArgumentError (ValueError)     a name, size or option that cannot be right
 ├── PictureError (ValueError)      a file that is no readable picture
+├── SoundError (ValueError)        a file that is no readable sound or mel spectrogram
 ├── DatasetError (ValueError)      class folders that are not as they should be
 ├── FeaturesError (ValueError)     a features file that does not fit its use
 ├── DownloadError (OSError)        a file that could not be fetched, or is not the published one
@@ -30,6 +31,10 @@ class ArgumentError(HelpersError, ValueError):
 
 class PictureError(HelpersError, ValueError):
     """A file that is no readable picture."""
+
+
+class SoundError(HelpersError, ValueError):
+    """A file that is no readable sound, and no mel spectrogram."""
 
 
 class DatasetError(HelpersError, ValueError):

@@ -9,6 +9,7 @@ from helpers.errors import HelpersError, nearest
     [
         (errors.ArgumentError, ValueError),
         (errors.PictureError, ValueError),
+        (errors.SoundError, ValueError),
         (errors.DatasetError, ValueError),
         (errors.FeaturesError, ValueError),
         (errors.DownloadError, OSError),
@@ -27,7 +28,7 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
         for n, value in vars(errors).items()
         if getattr(value, "__bases__", ()) and value.__module__ == errors.__name__
     ]
-    assert len(known) == 9
+    assert len(known) == 10
     assert not [name for name in known if name not in (errors.__doc__ or "")]
 
 
