@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check course store ladder clean
+.PHONY: lab test check fuzz course store ladder clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -20,6 +20,11 @@ check: .venv/ready
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_notebooks.py
+
+# Damaged files by the hundred thousand, new ones every time; FUZZ_SEED=N repeats a run.
+fuzz: .venv/ready
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
+		$(BIN)/pytest -s tests/fuzz
 
 course: .venv/ready
 	$(BIN)/python notebooks/build.py

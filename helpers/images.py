@@ -1,7 +1,9 @@
 """Picture files, which nobody has checked, and pictures as RGB arrays."""
 
+import contextlib
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,44 +13,74 @@ from helpers.errors import ArgumentError, PictureError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 100_000_000
+# Read at 100 million pixels, WebP took 1.6 GB and CMYK in a progressive JPEG 1.2 GB, for their
+# decoders keep whole copies; everything else took 0.8 GB at most.
+MAX_PIXELS_COPIED = 60_000_000
+# A progressive JPEG has about 10 scans. Each one costs a pass over all its pixels, however few
+# bytes it has: 500 scans of 15 bytes took 7 seconds more at 100 million pixels.
+MAX_SCANS = 100
 BACKGROUND = (255, 255, 255)
+STRIP = 256  # rows that are converted at once
+NOT_PICTURES = {
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"%pdf": "a PDF",
+    b"ii*\0": "a TIFF file",
+    b"mm\0*": "a TIFF file",
+}
 
 
 def read(path: str | Path) -> np.ndarray:
     """A picture file → its pixels as people see them: (rows, columns, 3), uint8, RGB.
 
     The camera's rotation (EXIF) is applied, transparency is laid on white, sixteen bits are
-    scaled to eight, and of an animation the first frame is taken.
+    scaled to eight, and of an animation the first frame is taken (`note` says so).
 
     Raises:
-        PictureError: not there, not a picture, cut off, or larger than 100 million pixels; says
-            which file and why.
+        PictureError: not there, not a picture, cut off, or larger than 100 million pixels (60
+            million as WebP or in CMYK); says which file and why.
 
     Example:
         >>> read("data/five_classes/train/bus/bus_000.jpg").shape
         (224, 224, 3)
     """
     path = Path(path)
-    try:
-        # Pillow warns of sizes, which are refused here, and of broken EXIF, which is left out.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(
-                    f"{path}: {image.width} x {image.height} pixels, expected {MAX_PIXELS:,} at "
-                    "most. Make it smaller first."
-                )
-            image.load()  # only now is the whole file read; `verify` passes files that are cut off
-            return np.asarray(_rgb(ImageOps.exif_transpose(image)))
-    except PictureError:
-        raise
-    except FileNotFoundError:
-        raise PictureError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise PictureError(f"{path}: a folder, expected a picture file.") from None
-    except Image.UnidentifiedImageError:
-        raise PictureError(f"{path}: {_what_it_is(path)}; expected {', '.join(FORMATS)}.") from None
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise PictureError(f"{path}: cannot be read as a picture ({error}).") from error
+    with _opened(path) as image:
+        copied = image.format == "WEBP" or image.mode == "CMYK"
+        most = min(MAX_PIXELS, MAX_PIXELS_COPIED) if copied else MAX_PIXELS
+        if image.width * image.height > most:
+            raise PictureError(
+                f"{path}: {image.width} x {image.height} pixels, expected {most:,} at most. "
+                "Make it smaller first."
+            )
+        if image.format in ("JPEG", "MPO") and path.read_bytes().count(b"\xff\xda") > MAX_SCANS:
+            raise PictureError(
+                f"{path}: expected {MAX_SCANS} scans in a JPEG at most, got more. Save it anew."
+            )
+        image.load()  # only now is the whole file read; `verify` passes files that are cut off
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        # In strips, for whole copies in each form took 2.7 GB at 100 million pixels.
+        for top in range(0, image.height, STRIP):
+            bottom = min(top + STRIP, image.height)
+            pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
+        return pixels
+
+
+def note(path: str | Path) -> str:
+    """What `read` leaves out of a picture file, in words for people; mostly `""`.
+
+    Raises:
+        PictureError: as `read` does, except for damage after the header.
+
+    Example:
+        >>> note("data/five_classes/train/bus/bus_000.jpg")
+        ''
+    """
+    with _opened(Path(path)) as image:
+        # Behind a phone's photograph (MPO) there are depth maps and the like: no animation.
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        return "an animation, of which the first frame is taken" if animated else ""
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
@@ -77,6 +109,30 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An open picture; whatever goes wrong with it becomes a PictureError."""
+    try:
+        if not path.is_file():
+            raise PictureError(f"{path}: {_what_is_there(path)}")
+        # Pillow warns of sizes, which are refused here, and of broken EXIF, which is left out.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            yield image
+    except PictureError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise PictureError(
+            f"{path}: {_what_it_is(path)}; expected {', '.join(FORMATS)}. Save it as one of them."
+        ) from None
+    except Image.DecompressionBombError:
+        raise PictureError(
+            f"{path}: expected {MAX_PIXELS:,} pixels at most, got far more. Make it smaller first."
+        ) from None
+    except (OSError, SyntaxError, ValueError, MemoryError, struct.error) as error:
+        reason = str(error) or type(error).__name__
+        raise PictureError(f"{path}: cannot be read as a picture ({reason}).") from error
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits instead of scaling
         values = np.asarray(image).astype(np.float64)
@@ -88,13 +144,18 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _what_is_there(path: Path) -> str:
+    if path.is_dir():
+        return "a folder, expected a picture file. Of class folders see datasets.class_folders."
+    return "no such file." if not path.exists() else "no ordinary file, expected a picture file."
+
+
 def _what_it_is(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
         return "an empty file"
-    return (
-        "a web page"
-        if start.lstrip().lower().startswith((b"<!doctype", b"<html"))
-        else "no picture"
-    )
+    if start[4:8] == b"ftyp":
+        return "a HEIC, AVIF or MP4 file"
+    known = (what for sign, what in NOT_PICTURES.items() if start.lstrip().lower().startswith(sign))
+    return next(known, "no picture")
