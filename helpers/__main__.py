@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from helpers import catalogue
-from helpers.errors import HelpersError
+from helpers.errors import HelpersError, WeightsNotFound
 
 FACTS = (
     "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth", "input_size",
@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("train", metavar="TRAIN.h5")
     train.add_argument("test", metavar="TEST.h5")
     train.add_argument("--seed", type=int, default=0, metavar="N")
+
+    tag = command("tag", _tag, "say what a piece of music sounds like")
+    tag.add_argument("file", metavar="FILE.npy|AUDIO")
+    tag.add_argument("--weights", metavar="FILE", help="default: the author's, fetched once")
+    tag.add_argument("--top", type=_positive, default=5, metavar="K")
 
     about = "see, get and prove weight files"
     actions = commands.add_parser("weights", help=about, description=about).add_subparsers(
@@ -163,6 +168,31 @@ def _train(options: argparse.Namespace) -> int:
             f"test accuracy {head.accuracy:.3f}, loss {head.loss:.3f} "
             f"on {len(head.classes)} classes, after {head.epochs} epochs in {head.seconds:.1f} s"
         )
+    return 0
+
+
+def _tag(options: argparse.Namespace) -> int:
+    from helpers import weights
+    from helpers.architectures import music_tagger
+
+    stored = options.file.lower().endswith(".npy")
+    read = music_tagger.read_spectrogram if stored else music_tagger.preprocess_input
+    clip = read(options.file)
+    if not options.weights and weights.policy() == "bundled":
+        raise WeightsNotFound(
+            "HELPERS_WEIGHTS=bundled asks for what came by pip, and no music tagger did. Set it to "
+            "auto: its weight file (1.5 MB) is then looked for here, and downloaded once. Or give "
+            "a file with --weights."
+        )
+    path = options.weights or weights.fetch(weights.MUSIC_TAGGER)
+    model = music_tagger.MusicTaggerCRNN(path)
+    probabilities = model.predict_on_batch(clip[None])
+    tags = music_tagger.decode_predictions(probabilities, options.top)[0]
+    if options.json:
+        _print_json({"tags": tags})
+    else:
+        shown = ", ".join(f"{tag} {probability:.3f}" for tag, probability in tags)
+        print(f"{options.file}: {shown}")
     return 0
 
 

@@ -1,13 +1,16 @@
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 from conftest import ROOT, SHARED, Server
 from PIL import Image
@@ -303,6 +306,114 @@ def test_ctrl_c_in_a_download_keeps_what_has_come(
     assert whole.ranges == [f"bytes={come}-"]
 
 
+# --- tag -----------------------------------------------------------------------------------------
+
+AUTHORS = SHARED / "weights" / "music_tagger_crnn_weights_tensorflow.h5"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    np.save(tmp_path / "clip.npy", np.random.default_rng(0).normal(-20, 10, (96, 1366)))
+    return str(tmp_path / "clip.npy")
+
+
+@pytest.fixture(scope="module")
+def tagger_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from helpers.architectures.music_tagger import MusicTaggerCRNN
+
+    path = tmp_path_factory.mktemp("tagger") / "random.weights.h5"
+    MusicTaggerCRNN(weights=None).save_weights(path)
+    return str(path)
+
+
+@pytest.mark.skipif(not AUTHORS.is_file(), reason="the music tagger's weights are not here")
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("cute", "jazz 0.444, instrumental 0.151, folk 0.103, Hip-Hop 0.103, ambient 0.077"),
+        ("actionable", "jazz 0.416, instrumental 0.181, Hip-Hop 0.085, folk 0.085, rock 0.081"),
+    ],
+)
+def test_tag_as_json(
+    name: str,
+    published: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HELPERS_WEIGHTS", "auto")
+    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(AUTHORS.parent))
+    assert main(["tag", str(SHARED / "audio" / f"bensound-{name}.npy"), "--json"]) == 0
+    found = as_json(capsys)
+    assert list(found) == ["tags"]
+    assert ", ".join(f"{tag} {probability:.3f}" for tag, probability in found["tags"]) == published
+
+
+def test_tag_as_text_with_weights_of_ones_own(
+    clip: str, tagger_weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tag", clip, "--weights", tagger_weights, "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    tag = r"[\w -]+ 0\.\d{3}"
+    assert re.fullmatch(rf"{re.escape(clip)}: {tag}, {tag}, {tag}\n", out)
+
+
+def test_tag_of_a_sound(
+    tagger_weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = str(tmp_path / "SOUND.WAV")
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 2, 12_000, 0, "NONE", ""))
+        file.writeframes((9999 * np.sin(np.arange(24_000))).astype("<i2").tobytes())
+    assert main(["tag", sound, "--weights", tagger_weights, "--json"]) == 0
+    tags = as_json(capsys)["tags"]
+    assert [[type(part) for part in pair] for pair in tags] == [[str, float]] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: np.save(path, np.zeros((96, 1365))), r"got \(96, 1365\)"),
+        (lambda path: np.save(path, np.full((96, 1366), np.inf)), "NaN or inf"),
+        (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "it is none"),
+        (lambda path: Path(path).unlink(), "no such file"),
+    ],
+    ids=["another shape", "not finite", "objects", "missing"],
+)
+def test_tag_of_no_clip_is_one_line(
+    change: Any, reason: str, clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(clip)
+    assert main(["tag", clip, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert re.match(f"helpers: .*clip.npy: .*{reason}", err)
+
+
+@pytest.mark.parametrize(
+    ("policy", "more", "reason"),
+    [
+        ("bundled", [], "HELPERS_WEIGHTS=bundled"),
+        ("auto", [], "music_tagger_crnn_weights_tensorflow.h5"),
+        ("auto", ["--weights", "missing.h5"], "missing.h5: no such file"),
+    ],
+)
+def test_tag_without_weights_is_one_line(
+    policy: str,
+    more: list[str],
+    reason: str,
+    clip: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HELPERS_WEIGHTS", policy)
+    assert main(["tag", clip, "--json", *more]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert reason in err
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -358,6 +469,8 @@ def test_missing_folders_and_files_are_errors(
         ["extract", "folder"],
         ["extract", "folder", "f.h5", "--batch-size", "-1"],
         ["train", "f.h5"],
+        ["tag"],
+        ["tag", "clip.npy", "--top", "0"],
         ["weights"],
         ["weights", "fetch"],
         ["weights", "find", "VGG16"],
