@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,7 +123,10 @@ class Batches(keras.utils.PyDataset):
 
     This is the one place of the course where features are shuffled: with a `seed` the rows come
     in a new order every epoch, without one in the file's order (which is sorted by class, and
-    must not be trained on as it is).
+    must not be trained on as it is). All rows are mixed, not only those that lie close together.
+
+    A batch's rows are read when its turn comes, so memory does not grow with the file. The file is
+    open during an epoch; to open it for each batch takes longer than to read the batch.
 
     Args:
         path: a file of `extract`.
@@ -140,10 +144,13 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self.path = Path(path)
-        with h5py.File(self.path) as file:
-            self.rows = np.arange(len(file["labels"])) if rows is None else np.array(rows)
         self.batch_size = batch_size
         self._random = None if seed is None else np.random.default_rng(seed)
+        self._file: h5py.File | None = None
+        self._lock = threading.Lock()  # Keras reads ahead in another thread
+        with h5py.File(self.path) as file:
+            self._labels = file["labels"][:]
+        self.rows = np.arange(len(self._labels)) if rows is None else np.array(rows)
         self.on_epoch_end()
 
     def __len__(self) -> int:
@@ -152,13 +159,17 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         # HDF5 reads rows in rising order only; within a batch the order does not matter.
         rows = np.sort(self.rows[index * self.batch_size : (index + 1) * self.batch_size])
-        with h5py.File(self.path) as file:
-            return file["features"][rows], file["labels"][rows]
+        with self._lock:
+            self._file = self._file or h5py.File(self.path)
+            return self._file["features"][rows], self._labels[rows]
 
     def on_epoch_end(self) -> None:
-        """Puts the rows into a new order, if there is a seed."""
+        """Puts the rows into a new order, if there is a seed, and closes the file."""
         if self._random is not None:
             self._random.shuffle(self.rows)
+        with self._lock:
+            if self._file:
+                self._file.close()
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -408,6 +410,48 @@ def test_only_the_rows_that_were_asked_for(numbered: Path, seed: int | None) -> 
     assert len(batches) == 2
     assert sorted(epoch(batches)) == rows.tolist()
     assert rows.tolist() == [2, 3, 5, 7, 11, 13], "the caller's rows are not shuffled"
+
+
+def test_keras_can_train_on_them_and_the_file_is_then_free(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    real = h5py.File
+
+    def count(path: Path, *arguments: Any) -> h5py.File:
+        opened.append(path)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(h5py, "File", count)
+    batches = Batches(numbered, batch_size=2, seed=0)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(batches, validation_data=Batches(numbered), epochs=4, verbose=0)
+    assert len(opened) < 4 * 12, "opened by the epoch, not by the batch: 12 of them an epoch"
+    with real(numbered, "r+") as file:  # HDF5 refuses this while it is open anywhere
+        file.attrs["changed"] = True
+
+
+def test_closing_waits_for_a_batch_that_is_being_read(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras reads ahead in a thread, and ends an epoch of few steps while that is at work."""
+    batches, reading, read = Batches(numbered), threading.Event(), []
+    real = h5py.Dataset.__getitem__
+
+    def slowly(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+        reading.set()
+        time.sleep(0.1)
+        return real(dataset, rows)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", slowly)
+    thread = threading.Thread(target=lambda: read.append(batches[0]))
+    thread.start()
+    reading.wait(10)
+    batches.on_epoch_end()
+    thread.join()
+    assert read[0][1].tolist() == list(range(23))
+    assert batches[0][1].tolist() == list(range(23)), "opened again"
 
 
 # --- describe ------------------------------------------------------------------------------------
