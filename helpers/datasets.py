@@ -1,11 +1,13 @@
-"""Class folders, the pictures that the course ships, and photographs of installed packages."""
+"""Class folders of pictures: anybody's, the course's own, and well-known public ones."""
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from helpers import archives, downloads, weights
 from helpers.errors import DatasetError, nearest
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -13,17 +15,67 @@ IGNORED = {"Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
+class PublicDataset:
+    """A published archive (its name, address, SHA-256), and where its class folders are in it."""
+
+    name: str
+    url: str
+    hash: str
+    folder: str
+    about: str
+    licence: str
+    source: str
+
+
+# The first two hashes are in TensorFlow Datasets' repository, datasets/tf_flowers/checksums.tsv and
+# datasets/imagenette/checksums.tsv. Of the third, Zenodo publishes size and MD5: 94,658,721 bytes,
+# f46e308c4d50d4bf32fedad2d3d62f3b; the SHA-256 of that file is stated by several of its users.
+PUBLIC = {
+    "flowers": PublicDataset(
+        "flower_photos.tgz",
+        "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
+        "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
+        "flower_photos",
+        "3,670 photographs of 5 flowers (229 MB)",
+        "CC BY 2.0, the photographers are named in LICENSE.txt beside the class folders",
+        "https://www.tensorflow.org/datasets/catalog/tf_flowers",
+    ),
+    "imagenette": PublicDataset(
+        "imagenette2-160.tgz",
+        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+        "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5",
+        "imagenette2-160/train",
+        "9,469 photographs of 10 classes of ImageNet, named by WordNet id (99 MB); 3,925 more to "
+        "test with are in ../val",
+        "Apache 2.0, as fast.ai publishes it; ImageNet, whose pictures they are, gives them for "
+        "research and education that are not commercial",
+        "https://github.com/fastai/imagenette",
+    ),
+    "eurosat": PublicDataset(
+        "EuroSAT_RGB.zip",
+        "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",
+        "b4f5b234ecb7d7ff9c6cddb046543b4717c53fd6e9815be6c0e80cc614f51b90",
+        "EuroSAT_RGB",
+        "27,000 satellite pictures of 10 kinds of land, 64 x 64 (95 MB)",
+        "MIT, by Helber, Bischke, Dengel and Borth; Sentinel-2 data of the EU's Copernicus",
+        "https://zenodo.org/records/7711810",
+    ),
+}
+
+
+@dataclass(frozen=True)
 class ClassFolders:
     """A folder with one folder a class: `files[i]` (relative to `root`) shows `classes[labels[i]]`.
 
     Classes are in alphabetical order, and files are in order of class and name: the same on every
-    machine, never shuffled here.
+    machine, never shuffled here. `skipped` has (file, reason) of every link that is not followed.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: np.ndarray
+    skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -36,8 +88,12 @@ class ClassFolders:
 def class_folders(root: str | Path) -> ClassFolders:
     """Lists a folder of class folders. Hidden files are ignored; nothing is opened.
 
+    Links are followed to files inside of the folder, and nowhere else. Names keep their bytes where
+    they are not UTF-8 (as `os.fsdecode` does it).
+
     Raises:
-        DatasetError: no such folder, no class folders, or an empty one.
+        DatasetError: no such folder, no class folders, an empty one, or two whose names differ only
+            in upper and lower case.
 
     Example:
         >>> class_folders("data/five_classes/test").classes
@@ -45,29 +101,39 @@ def class_folders(root: str | Path) -> ClassFolders:
     """
     root = Path(root)
     if not root.is_dir():
-        what = "a file" if root.exists() else "not there"
+        what = "a file. A single picture is read by images.read" if root.exists() else "not there"
         raise DatasetError(
             f"{root}: expected a folder that has one folder for each class; it is {what}."
         )
-    classes = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and _shown(entry.name)
-    )
+    classes = [entry.name for entry in _entries(root) if not entry.is_symlink() and entry.is_dir()]
     if not classes:
         raise DatasetError(
             f"{root}: expected one folder for each class in it, found none. Put the pictures of "
             "each class into a folder that has the class's name."
         )
+    _tell_apart(root, classes)
     files: list[str] = []
     labels: list[int] = []
+    skipped = [
+        (entry.name, "a link to a folder")
+        for entry in _entries(root)
+        if entry.is_symlink() and os.path.isdir(entry)
+    ]
+    inside = root.resolve()
     for label, name in enumerate(classes):
-        found = sorted(e.name for e in os.scandir(root / name) if e.is_file() and _shown(e.name))
-        if not found:
-            raise DatasetError(
-                f"{root / name}: the folder of class {name!r} is empty. Fill or remove it."
-            )
-        files += [f"{name}/{file}" for file in found]
-        labels += [label] * len(found)
-    return ClassFolders(root, tuple(classes), tuple(files), np.array(labels, "int64"))
+        before = len(files)
+        for entry in _entries(root / name):
+            reason = _why_not(entry, inside) if entry.is_symlink() else ""
+            if reason:
+                skipped.append((f"{name}/{entry.name}", reason))
+            elif entry.is_file():
+                files.append(f"{name}/{entry.name}")
+                labels.append(label)
+        if len(files) == before:
+            raise _empty(root / name)
+    return ClassFolders(
+        root, tuple(classes), tuple(files), np.array(labels, "int64"), tuple(skipped)
+    )
 
 
 def five_classes(split: str) -> Path:
@@ -89,6 +155,27 @@ def five_classes(split: str) -> Path:
     return folder
 
 
+def get(name: str) -> Path:
+    """A well-known public data set: the folder of its class folders, downloaded if need be.
+
+    `PUBLIC` lists them. The archive and the folder are kept where Keras keeps its data sets,
+    `~/.keras/datasets` or below `KERAS_HOME`; a proved archive that is there already will do, and
+    `HELPERS_MIRROR` is asked first. Licence and source are printed.
+
+    Raises:
+        DatasetError: an unknown name, or an archive that cannot be unpacked.
+        DownloadError: it could not be had; says what was tried, and where to put it by hand.
+    """
+    if name not in PUBLIC:
+        raise DatasetError(f"No data set {name!r}. {nearest(name, PUBLIC)}")
+    wanted = PUBLIC[name]
+    print(f"{name}: {wanted.about}. Licence: {wanted.licence}. Source: {wanted.source}")
+    home = weights.cache().parent / "datasets"
+    if not (home / name).is_dir():
+        archives.unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
+    return home / name / wanted.folder
+
+
 def photographs() -> dict[str, np.ndarray]:
     """Photographs that come with scikit-image and scikit-learn: name → (rows, columns, 3) uint8."""
     import skimage.data
@@ -104,5 +191,45 @@ def photographs() -> dict[str, np.ndarray]:
     }
 
 
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name not in IGNORED
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, in order of name, but for what machines put there by themselves."""
+    try:
+        with os.scandir(folder) as found:
+            entries = [e for e in found if not e.name.startswith(".") and e.name not in IGNORED]
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}).") from error
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _why_not(link: os.DirEntry[str], root: Path) -> str:
+    """Why a link is not followed; `""` for one to a file inside of the root."""
+    try:
+        target = Path(link.path).resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        return "a link that leads nowhere"
+    if target.is_dir():
+        return "a link to a folder"
+    return "" if target.is_relative_to(root) else "a link that leads out of the folder"
+
+
+def _tell_apart(root: Path, classes: list[str]) -> None:
+    """Windows and macOS would make one folder of such names, and another list of classes."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise DatasetError(
+                f"{root}: classes {other!r} and {name!r} differ only in upper and lower case or in "
+                "how accents are written; on other machines they are one. Rename or merge them."
+            )
+
+
+def _empty(folder: Path) -> DatasetError:
+    deeper = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
+    advice = "Fill or remove it."
+    if deeper:
+        advice = (
+            f"There are folders in it, such as {deeper[0]!r}: if they are the classes, give "
+            f"{folder.name!r} as the folder of class folders."
+        )
+    return DatasetError(f"{folder}: the folder of class {folder.name!r} is empty. {advice}")
