@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,31 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
+class _Silence:
+    """No warnings, for threads: with `warnings.catch_warnings` alone, one that leaves early lets
+    the warnings of the others through, and one that leaves late silences the process for good.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.filters = warnings.catch_warnings(action="ignore")
+                self.filters.__enter__()
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.filters.__exit__(None, None, None)
+
+
+SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An open picture; whatever goes wrong with it becomes a PictureError."""
@@ -116,7 +142,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not path.is_file():
             raise PictureError(f"{path}: {_what_is_there(path)}")
         # Pillow warns of sizes, which are refused here, and of broken EXIF, which is left out.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with SILENCE, Image.open(path, formats=FORMATS) as image:
             yield image
     except PictureError:
         raise

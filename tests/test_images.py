@@ -398,6 +398,21 @@ def test_pillows_warnings_are_not_the_learners(tmp_path: Path) -> None:
     assert not caught
 
 
+def test_pictures_that_are_read_at_the_same_time_leave_warnings_as_they_were(
+    tmp_path: Path,
+) -> None:
+    before = list(warnings.filters)
+    first, second = (images._opened(saved(tmp_path / name, SMALL)) for name in ("1.png", "2.png"))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    warnings.warn("the second one is not done yet", stacklevel=1)  # else an error in these tests
+    second.__exit__(None, None, None)
+    assert list(warnings.filters) == before
+    with pytest.warns(UserWarning, match="again"):
+        warnings.warn("again", stacklevel=1)
+
+
 # --- fit -----------------------------------------------------------------------------------------
 
 
