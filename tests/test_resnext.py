@@ -204,6 +204,19 @@ def test_a_saved_block_is_loaded_again(tmp_path: Path) -> None:
 # --- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["ResNeXt50", "ResNeXt101"])
+def test_the_catalogues_files_are_those_that_keras_still_names(name: str) -> None:
+    from keras.src.applications import resnet
+
+    entry, kerass = catalogue.find(name), resnet.WEIGHTS_HASHES[name.lower()]
+    for file, ending, hash_ in zip(
+        (entry.weights, entry.weights_notop), ("", "_notop"), kerass, strict=True
+    ):
+        assert file
+        assert file.name == f"{name.lower()}_weights_tf_dim_ordering_tf_kernels{ending}.h5"
+        assert (file.url, file.hash) == (resnet.BASE_WEIGHTS_PATH + file.name, hash_)
+
+
 def write_published(path: Path, scale: dict[str, float]) -> dict[str, list[np.ndarray]]:
     """A file without the top, in the layout of keras.applications'; weightless layers too."""
     rng, arrays = np.random.default_rng(0), dict[str, list[np.ndarray]]()

@@ -105,12 +105,17 @@ def model(inputs: Any, outputs: Any, name: str) -> keras.Model:
     return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
 
 
-def load(inputs: Any, outputs: Any, path: str | Path) -> None:
-    """Loads a weight file of any layout into the layers between two tensors.
+def own(model: keras.Model, inputs: Any) -> keras.Model:
+    """The part of a model that a constructor built: from its input tensor on.
 
-    Layers that the input tensor came from belong to somebody else, and are in no file of ours.
+    Layers that the tensor came from belong to somebody else, and are in no file of ours.
     """
-    h5files.load_weights(keras.Model(inputs, outputs), path)
+    return keras.Model(inputs, model.output, name=model.name)
+
+
+def load(model: keras.Model, inputs: Any, path: str | Path) -> None:
+    """Loads a weight file of any layout into what a constructor built on `inputs`."""
+    h5files.load_weights(own(model, inputs), path)
 
 
 def published(file: WeightFile) -> str:

@@ -91,10 +91,9 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
     x = common.top(x, include_top, pooling, classes, classifier_activation, dropout=0.2)
     model = common.model(inputs, x, name)
     if weights == "imagenet":
-        own = keras.Model(inputs, x)  # without the layers that an input tensor came from
-        load_state_dict(own, read_state_dict(bundled_file(), SHA256))
+        load_state_dict(common.own(model, inputs), read_state_dict(bundled_file(), SHA256))
     elif weights is not None:
-        common.load(inputs, x, weights)
+        common.load(model, inputs, weights)
     return model
 
 

@@ -93,7 +93,7 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
     model = common.model(inputs, x, "music_tagger_crnn")
     if weights is not None:
         path = common.published(catalogue.MUSIC_TAGGER) if weights == "msd" else weights
-        _load(keras.Model(inputs, x), path)
+        _load(common.own(model, inputs), path)
     return model
 
 

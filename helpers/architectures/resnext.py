@@ -183,7 +183,7 @@ def _resnext(
         assert isinstance(file, WeightFile)  # both have both
         weights = common.published(file)
     if weights is not None:
-        common.load(inputs, x, weights)
+        common.load(model, inputs, weights)
     return model
 
 
