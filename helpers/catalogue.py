@@ -99,7 +99,7 @@ def find(name: str) -> Entry:
     >>> find("efficientnet-lite0").parameters
     4694024
     """
-    wanted = _plain(name)
+    wanted = _plain(str(name))  # a function of Keras may be given, and then none is found
     for entry in entries():
         if _plain(entry.name) == wanted:
             return entry

@@ -72,13 +72,16 @@ def printable(text: str) -> str:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Ends an error message: the nearest known name, or all of them.
+def nearest(word: object, known: Iterable[str], most: int = 50) -> str:
+    """Ends an error message: the nearest known name, or all of them, or the first of very many.
 
     >>> nearest("ResNet5", ["ResNet50", "VGG16"])
     'Did you mean ResNet50?'
     """
     known = list(known)
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return f"Did you mean {by_lower[close[0]]}?" if close else f"Known: {', '.join(known)}."
+    close = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {by_lower[close[0]]}?"
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return f"Known: {', '.join(known[:most])}{more}."

@@ -66,9 +66,15 @@ def train_head(
         patience: epochs without a lower validation loss before it stops.
 
     Raises:
-        FeaturesError: files that do not belong together, or a class too small to be split.
+        FeaturesError: files that do not belong together, one class only, or a class too small to
+            be split.
     """
     classes = _classes_in_common(train, test)
+    if len(classes) < 2:
+        raise FeaturesError(
+            f"{train}: has one class, {classes[0]!r}; expected 2 or more to tell apart. Put the "
+            "pictures of each class into a folder of its own, and extract again."
+        )
     labels = bottlenecks.describe(train)["labels"]
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < 2:

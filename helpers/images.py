@@ -94,8 +94,11 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     (224, 224, 3)
     """
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        found = getattr(image, "shape", type(image).__name__)
-        raise ArgumentError(f"Expected one picture, (rows, columns, 3), got {found}.")
+        found = getattr(image, "shape", repr(image))
+        raise ArgumentError(
+            f"Expected one picture, (rows, columns, 3), got {found}. images.read makes such an "
+            "array of any picture file, grey ones and those with transparency too."
+        )
     if image.dtype != np.uint8:
         raise ArgumentError(
             f"Expected pixels 0 ... 255 as uint8, got {image.dtype}. "

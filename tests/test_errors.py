@@ -38,3 +38,9 @@ def test_nearest_offers_one_name_whatever_its_case() -> None:
 
 def test_nearest_lists_all_when_none_is_near() -> None:
     assert nearest("zzz", ["ResNet50", "VGG16"]) == "Known: ResNet50, VGG16."
+
+
+def test_nearest_lists_the_first_of_very_many() -> None:
+    layers = [f"layer_{i}" for i in range(311)]
+    assert nearest(42, layers, most=3) == "Known: layer_0, layer_1, layer_2 and 308 more."
+    assert nearest("zzz", layers).endswith("layer_49 and 261 more.")

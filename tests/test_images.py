@@ -442,7 +442,7 @@ def test_fit_resizes_as_pillow_does() -> None:
         (np.zeros((4, 4, 4), "uint8"), r"\(4, 4, 4\)"),
         (np.zeros((1, 4, 4, 3), "uint8"), r"\(1, 4, 4, 3\)"),
         (np.zeros((4, 4, 3), "float32"), "uint8, got float32"),
-        ("a.jpg", "got str"),
+        ("a.jpg", r"got 'a\.jpg'\. images\.read makes"),
     ],
 )
 def test_fit_refuses_what_is_no_picture(given: Any, reason: str) -> None:
