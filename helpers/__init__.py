@@ -3,10 +3,10 @@
 The rooms, from the ground up; a room imports only from lower floors:
 
 1. `errors`, `backend`
-2. `catalogue`, `images`, `h5files`
+2. `catalogue`, `images`, `archives`, `h5files`
 3. `architectures`, `downloads`
-4. `weights`, `datasets`
-5. `zoo`, `features`
+4. `weights`
+5. `zoo`, `features`, `datasets`, `engine`, `partfile`
 6. `bottlenecks`
 7. `finetune`
 8. `plots`, `checks`, `doctor`

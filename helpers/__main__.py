@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from helpers import catalogue
@@ -54,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("out", metavar="OUT.h5")
     extract.add_argument("--model", default="MobileNet", metavar="NAME")
     extract.add_argument("--batch-size", type=_positive, default=32, metavar="N")
+    extract.add_argument(
+        "--engine",
+        choices=("auto", "tensorflow", "onnx"),
+        default="auto",
+        help="what computes; auto: ONNX Runtime on a CPU, TensorFlow on a GPU",
+    )
 
     train = command("train", _train, "train a head on features, score it on others")
     train.add_argument("train", metavar="TRAIN.h5")
@@ -141,17 +148,28 @@ def _extract(options: argparse.Namespace) -> int:
     from helpers import bottlenecks, zoo
 
     net = zoo.pretrained(options.model, include_top=False, pooling="avg")
-    done = bottlenecks.extract(options.folder, options.out, net, options.batch_size)
+    from helpers import datasets, partfile
+
+    catalogue.find(options.model)  # what is wrong with the command is said before TensorFlow loads
+    datasets.class_folders(options.folder)
+    out = Path(options.out)
+    if not partfile.is_settled(out):
+        with partfile.held(out):
+            pass
+    done = bottlenecks.extract(options.folder, out, net, options.batch_size, engine=options.engine)
     for file, reason in done.skipped:
         print(f"helpers: skipped {file}: {reason}", file=sys.stderr)
     if options.json:
         skipped = [{"file": file, "reason": reason} for file, reason in done.skipped]
-        _print_json(dataclasses.asdict(done) | {"skipped": skipped})
+        found = dataclasses.asdict(done) | {"skipped": skipped}
+        if not done.note:
+            del found["note"]
+        _print_json(found)
     else:
         print(
             f"{options.out}: {done.images} pictures through {net.name}, "
             f"{len(done.skipped)} skipped, {done.seconds:.1f} s "
-            f"({done.images_per_second:.0f} pictures/s)"
+            f"({done.images_per_second:.0f} pictures/s, {done.engine})"
         )
     return 0
 

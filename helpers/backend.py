@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def _error_stream_held_back() -> Iterator[None]:
+def error_stream_held_back() -> Iterator[None]:
+    """Keeps what C++ code writes to the error stream, and shows it only if there is an error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
@@ -32,7 +33,7 @@ def _error_stream_held_back() -> Iterator[None]:
             os.close(saved)
 
 
-with _error_stream_held_back():
+with error_stream_held_back():
     import keras
     import tensorflow
 
@@ -40,7 +41,7 @@ with _error_stream_held_back():
     tensorflow.get_logger().setLevel("ERROR")
     tensorflow.config.list_physical_devices()  # CUDA's complaint about a missing GPU comes here
 
-__all__ = ["in_notebook", "keras"]
+__all__ = ["error_stream_held_back", "in_notebook", "keras"]
 
 
 def in_notebook() -> bool:

@@ -7,27 +7,35 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from tqdm import tqdm
 
-from helpers import datasets, images
+from helpers import datasets, images, partfile
+from helpers import engine as engines
 from helpers.backend import in_notebook, keras
 from helpers.datasets import ClassFolders
+from helpers.engine import Engine
 from helpers.errors import FeaturesError, PictureError
-from helpers.zoo import Pretrained
+from helpers.partfile import DONE, TODO, Part
 
-TODO, DONE, SKIPPED = 0, 1, 2
+if TYPE_CHECKING:
+    from helpers.zoo import Pretrained
+
+FIRST = 4
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What `extract` did; `skipped` has (file, reason) of every file that is no picture."""
+    """What `extract` did; `skipped` has (file, reason) of every file that is no picture.
+
+    `note` says why `engine` is not the one that was hoped for, or nothing.
+    """
 
     images: int
     skipped: list[tuple[str, str]]
@@ -35,87 +43,77 @@ class Extraction:
     seconds: float
     images_per_second: float
     engine: str
+    note: str = ""
 
 
 def extract(
     folder: str | Path,
     out: str | Path,
-    net: Pretrained,
+    net: "Pretrained",
     batch_size: int = 32,
     progress: bool = True,
+    engine: str | Engine = "auto",
 ) -> Extraction:
     """Runs every picture through a frozen network once, and keeps what comes out.
 
     The file has `features` (N, …) float32, `labels` (N,) int64 and `filenames` (N,), where row i of
     each is the same picture, in the order of `datasets.class_folders`; its attributes are `classes`
     and `fingerprint` (JSON: what the features depend on). Memory does not grow with N. While it is
-    made its name is NAME.part.h5; a run that was interrupted is taken up there.
+    made its name is NAME.part.h5; a run that was interrupted, or killed, is taken up there, and at
+    most `batch_size` pictures are computed once more.
 
     Args:
         folder: one folder a class, pictures in them.
         out: the file to make. If it is there already and has just these features, nothing is done.
         net: from `zoo.pretrained(…, include_top=False)`.
-        batch_size: pictures a step.
+        batch_size: pictures in the works at the same time.
         progress: show a progress bar.
+        engine: `"auto"`, `"tensorflow"` or `"onnx"`, see `engine.choose`; or an `Engine` of your
+            own, which must give what the network would.
 
     Raises:
-        DatasetError: the folder is not one of class folders, or no file in it is a picture.
-        FeaturesError: `out` exists and has other features; says what differs.
+        DatasetError: the folder is not one of class folders.
+        FeaturesError: `out` cannot be written to, or has other features, or another process is
+            making it, or the disk is too small; no file is a picture; one changed on the way.
+        ArgumentError: an engine that is unknown, or that cannot be had here.
+
+    Example:
+        >>> import tempfile
+        >>> from helpers import zoo
+        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = extract(
+        ...         datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False
+        ...     )
+        >>> done.images
+        100
     """
     started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
-    fingerprint = _fingerprint(net, pictures)
-    if out.exists():
-        _same(out, fingerprint)
-        with h5py.File(out) as file:
-            there = len(file["labels"])
-        return Extraction(there, [], there, 0.0, 0.0, "none")
-    part = out.with_name(out.stem + ".part.h5")
-    if part.exists():
-        _same(part, fingerprint)
-    else:
-        _preallocate(part, net, pictures, fingerprint)
-
-    skipped: list[tuple[str, str]] = []
-    with h5py.File(part, "r+") as file:
-        # No status is left where a run was stopped between the last row and the file's name.
-        status = file["status"][:] if "status" in file else np.full(len(pictures), DONE, "uint8")
-        resumed_from = int(np.count_nonzero(status == DONE))
-        todo = np.flatnonzero(status != DONE)  # skipped ones are looked at again: for the reason
-        bar = tqdm(
-            total=len(pictures),
-            initial=resumed_from,
-            unit=" pictures",
-            disable=not progress,
-            # Notebooks keep what stands on the error stream as if something had gone wrong.
-            file=sys.stdout if in_notebook() else sys.stderr,
-        )
-        for start in range(0, len(todo), batch_size):
-            rows, batch = _read(pictures, todo[start : start + batch_size], skipped)
-            if len(rows):
-                file["features"][rows] = net.model.predict_on_batch(net.preprocess(batch))
-                file.flush()  # rows before their status: a status never speaks of rows not written
-            looked_at = todo[start : start + batch_size]
-            status[looked_at] = np.where(np.isin(looked_at, rows), DONE, SKIPPED)
-            file["status"][looked_at] = status[looked_at]
-            file.flush()
-            bar.update(len(looked_at))
-        bar.close()
-        done = np.flatnonzero(status == DONE)
-        if not len(done):
-            raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
-        if skipped:
-            _copy(file, done, part.with_suffix(".new"))
-        elif "status" in file:
-            del file["status"]
-    if skipped:
-        os.replace(part.with_suffix(".new"), out)
-        part.unlink()
-    else:
-        os.replace(part, out)
+    seen = _stats(pictures, range(len(pictures)))
+    if partfile.is_settled(out):
+        return _nothing_to_do(out, _fingerprint(net, pictures, seen))
+    with partfile.held(out) as part:
+        fingerprint = _fingerprint(net, pictures, seen)
+        if out.is_file():  # finished since, or stopped before it could remove the part
+            part.unlink(missing_ok=True)
+            return _nothing_to_do(out, fingerprint)
+        if part.exists():
+            _same(part, fingerprint)
+        else:
+            _lay_out(part, pictures, fingerprint)
+        with Part(part) as rows:
+            resumed_from = int(np.count_nonzero(rows.status == DONE))
+            if resumed_from == len(pictures):  # only the file's name is missing
+                engine = Engine("none", lambda batch: batch)
+            skipped, used = _run(rows, pictures, seen, net, batch_size, engine, progress)
+            images_done = int(np.count_nonzero(rows.status == DONE))
+            if not images_done:
+                raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
+            rows.finish(out)
     seconds = time.perf_counter() - started
-    rate = (len(done) - resumed_from) / seconds
-    return Extraction(len(done), skipped, resumed_from, seconds, rate, "tensorflow")
+    rate = (images_done - resumed_from) / seconds
+    return Extraction(images_done, skipped, resumed_from, seconds, rate, used.name, used.note)
 
 
 class Batches(keras.utils.PyDataset):
@@ -194,14 +192,119 @@ def describe(path: str | Path) -> dict[str, Any]:
         raise FeaturesError(f"{path}: not a file that `extract` made ({error}).") from error
 
 
-def _fingerprint(net: Pretrained, pictures: ClassFolders) -> dict[str, Any]:
+def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
+    _same(out, fingerprint)
+    with h5py.File(out) as file:
+        there = len(file["labels"])
+    return Extraction(there, [], there, 0.0, 0.0, "none")
+
+
+def _run(
+    part: Part,
+    pictures: ClassFolders,
+    seen: np.ndarray,
+    net: "Pretrained",
+    batch_size: int,
+    wanted: str | Engine,
+    progress: bool,
+) -> tuple[list[tuple[str, str]], Engine]:
+    """All rows that are not done yet; what was skipped, with the reasons, and the engine."""
+    # Notebooks keep what stands on the error stream as if something had gone wrong.
+    stream = sys.stdout if in_notebook() else sys.stderr
+    if isinstance(wanted, str):
+        used = engines.choose(net.model, wanted, lambda: _first(part, pictures, net))
+    else:
+        used = wanted
+    if used.note:
+        print(f"helpers: {used.note}", file=stream)
+    reasons: dict[int, str] = {}
+    turn = threading.Semaphore(used.at_once)
+    bar = tqdm(
+        total=len(pictures),
+        initial=int(np.count_nonzero(part.status == DONE)),
+        unit=" pictures",
+        disable=not progress,
+        file=stream,
+    )
+
+    def step(rows: np.ndarray) -> None:
+        readable, batch, skipped = _read(pictures, rows, net)
+        with turn:  # what was computed is written before others compute: a kill loses one batch
+            features = used.run(batch) if len(readable) else None
+            changed = rows[(_stats(pictures, rows) != seen[rows]).any(axis=1)]
+            if len(changed):
+                raise FeaturesError(_changed(pictures, changed, part.path))
+            part.write(readable, features, np.array(list(skipped), "int64"))
+        reasons.update(skipped)
+        bar.update(len(rows))
+
+    with bar:
+        # More threads than computing batches, so that pictures are read meanwhile.
+        size = max(1, batch_size // used.at_once)
+        engines.in_threads(step, part.steps(size), max(used.at_once, min(engines.cores(), 8)))
+    changed = np.flatnonzero((_stats(pictures, range(len(pictures))) != seen).any(axis=1))
+    if len(changed):
+        part.set_status(changed, TODO)
+        raise FeaturesError(_changed(pictures, changed, part.path))
+    return [(pictures.files[row], reasons[row]) for row in sorted(reasons)], used
+
+
+def _first(part: Part, pictures: ClassFolders, net: "Pretrained") -> np.ndarray | None:
+    """The first pictures that are to be computed, preprocessed; None if there are none."""
+    for rows in part.steps(FIRST):
+        readable, batch, _ = _read(pictures, rows, net)
+        if len(readable):
+            return batch
+    return None
+
+
+def _read(
+    pictures: ClassFolders, rows: np.ndarray, net: "Pretrained"
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """The rows whose files can be read, their preprocessed batch, and the others' reasons."""
+    found: list[np.ndarray] = []
+    skipped: dict[int, str] = {}
+    for row in rows:
+        try:
+            found.append(images.read(pictures.root / pictures.files[row]))
+        except PictureError as error:
+            skipped[int(row)] = str(error)
+    readable = np.array([row for row in rows if row not in skipped], "int64")
+    return readable, net.preprocess(found) if found else np.empty(0), skipped
+
+
+def _stats(pictures: ClassFolders, rows: Iterable[int]) -> np.ndarray:
+    """Size and time of change of files: (N, 2) int64; -1 for those that are not there."""
+
+    def look(row: int) -> tuple[int, int]:
+        try:
+            found = os.stat(pictures.root / pictures.files[row])
+        except OSError:
+            return -1, -1
+        return found.st_size, found.st_mtime_ns
+
+    return np.array([look(row) for row in rows], "int64").reshape(-1, 2)
+
+
+def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
+    name = pictures.files[rows[0]]
+    others = f" ({len(rows) - 1} others too)" if len(rows) > 1 else ""
+    now = "changed" if (pictures.root / name).exists() else "gone"
+    return (
+        f"{name}: the file is {now} since this run began{others}, so its row was not kept. Put it "
+        f"back as it was, and the same command goes on from here; or remove {part.name} and begin "
+        "anew with the pictures as they are."
+    )
+
+
+def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
     """All that the features depend on, each under a name that an error can give."""
     arrays = hashlib.sha256()
     for variable in net.model.weights:
         arrays.update(variable.numpy().tobytes())
     files = hashlib.sha256()
-    for path, name in zip(pictures.paths(), pictures.files, strict=True):
-        files.update(f"{name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    for name, size in zip(pictures.files, seen[:, 0], strict=True):
+        files.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
     return {
         "model": net.name,
         "weights": arrays.hexdigest(),
@@ -222,53 +325,13 @@ def _same(path: Path, fingerprint: dict[str, Any]) -> None:
             )
 
 
-def _preallocate(
-    part: Path, net: Pretrained, pictures: ClassFolders, fingerprint: dict[str, Any]
-) -> None:
-    """The whole file at once, so that a full disk is noticed before anything is computed."""
-    shape = (len(pictures), *net.model.output_shape[1:])
-    if None in shape:
-        raise FeaturesError(f"{net.name}: expected features of a fixed shape, got {shape[1:]}.")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    new = part.with_suffix(".new")
-    with h5py.File(new, "w") as file:
-        space, kind = h5py.h5s.create_simple(shape), h5py.h5t.NATIVE_FLOAT
-        h5py.h5d.create(file.id, b"features", kind, space, dcpl=early)
-        file["labels"] = pictures.labels
-        file["filenames"] = [os.fsencode(name) for name in pictures.files]
-        file["status"] = np.full(len(pictures), TODO, "uint8")
-        file.attrs["classes"] = pictures.classes
-        file.attrs["fingerprint"] = json.dumps(fingerprint)
-    os.replace(new, part)
-
-
-def _read(
-    pictures: ClassFolders, rows: np.ndarray, skipped: list[tuple[str, str]]
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The rows whose files can be read, and their pictures; the others go to `skipped`."""
-    readable, batch = [], []
-    for row in rows:
-        try:
-            batch.append(images.read(pictures.root / pictures.files[row]))
-            readable.append(row)
-        except PictureError as error:
-            skipped.append((pictures.files[row], str(error)))
-    return np.array(readable, "int64"), batch
-
-
-def _copy(file: h5py.File, rows: np.ndarray, to: Path, at_once: int = 1024) -> None:
-    """Copies the rows to keep, a piece at a time; `file` stays as it is, to go on from."""
-    with h5py.File(to, "w") as kept:
-        for name in ("features", "labels", "filenames"):
-            old = file[name]
-            new = kept.create_dataset(name, (len(rows), *old.shape[1:]), old.dtype)
-            for piece in _pieces(len(rows), at_once):
-                new[piece] = old[rows[piece]]
-        for name, value in file.attrs.items():
-            kept.attrs[name] = value
-
-
-def _pieces(length: int, at_once: int) -> Iterator[slice]:
-    return (slice(start, start + at_once) for start in range(0, length, at_once))
+def _lay_out(part: Path, pictures: ClassFolders, fingerprint: dict[str, Any]) -> None:
+    row = tuple(fingerprint["output_shape"])
+    if None in row:
+        raise FeaturesError(
+            f"{fingerprint['model']}: expected features of a fixed shape, got {row}. Build it for "
+            "one input size, or with pooling."
+        )
+    names = [os.fsencode(name) for name in pictures.files]
+    attributes = {"classes": pictures.classes, "fingerprint": fingerprint}
+    partfile.lay_out(part, row, pictures.labels, names, attributes)

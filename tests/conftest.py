@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -117,6 +118,11 @@ def serve() -> Iterator[Callable[[Mapping[str, bytes | Answer]], Server]]:
     yield start
     for server in servers:
         server.close()
+
+
+def hear_ctrl_c() -> None:
+    """For a new process: a shell starts what runs in the background deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,6 +1,11 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +15,26 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from conftest import ROOT, hear_ctrl_c, picture
+from PIL import Image
 
 from helpers import bottlenecks, catalogue, images
 from helpers.backend import keras
-from helpers.bottlenecks import Batches, describe, extract
-from helpers.errors import DatasetError, FeaturesError
+from helpers.bottlenecks import Batches, Extraction, describe
+from helpers.engine import Engine
+from helpers.errors import ArgumentError, DatasetError, FeaturesError
 from helpers.zoo import Pretrained
+
+
+def extract(
+    folder: Path,
+    out: Path,
+    net: Pretrained,
+    batch_size: int = 32,
+    engine: str | Engine = "tensorflow",
+) -> Extraction:
+    """Without the bar; and in TensorFlow, for which nothing must be exported."""
+    return bottlenecks.extract(folder, out, net, batch_size, False, engine)
 
 
 def tiny(seed: int = 0, size: int = 32, filters: int = 4, pooling: bool = True) -> Pretrained:
@@ -62,7 +81,7 @@ def test_every_row_is_its_pictures(
     folder: Path, tmp_path: Path, pooling: bool, batch_size: int
 ) -> None:
     net = tiny(pooling=pooling)
-    done = extract(folder, tmp_path / "f.h5", net, batch_size, progress=False)
+    done = extract(folder, tmp_path / "f.h5", net, batch_size)
     found = read(tmp_path / "f.h5")
     assert set(found) == {"features", "labels", "filenames"}
     assert found["features"].dtype == np.float32
@@ -75,8 +94,8 @@ def test_every_row_is_its_pictures(
 
 
 def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Pretrained) -> None:
-    extract(folder, tmp_path / "deep" / "f.h5", net, progress=False)
-    found = describe(tmp_path / "deep" / "f.h5")
+    extract(folder, tmp_path / "f.h5", net)
+    found = describe(tmp_path / "f.h5")
     assert found["classes"] == ["ant", "bee", "cow"]
     assert found["labels"].tolist() == LABELS
     assert found["shape"] == (12, 4)
@@ -91,7 +110,7 @@ def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Pretrained
 def test_a_name_that_is_not_utf_8_is_kept(folder: Path, tmp_path: Path, net: Pretrained) -> None:
     raw = os.fsencode(folder / "bee") + b"/caf\xe9.png"
     os.rename(folder / "bee" / "1.png", raw)
-    extract(folder, tmp_path / "f.h5", net, progress=False)
+    extract(folder, tmp_path / "f.h5", net)
     assert b"bee/caf\xe9.png" in read(tmp_path / "f.h5")["filenames"]
 
 
@@ -114,7 +133,7 @@ READABLE = [name for name in NAMES if name not in ("ant/0.png", "cow/3.png")]
 def test_unreadable_files_leave_no_row(
     with_faults: Path, tmp_path: Path, net: Pretrained, batch_size: int
 ) -> None:
-    done = extract(with_faults, tmp_path / "f.h5", net, batch_size, progress=False)
+    done = extract(with_faults, tmp_path / "f.h5", net, batch_size)
     found = read(tmp_path / "f.h5")
     assert set(found) == {"features", "labels", "filenames"}
     assert [name.decode() for name in found["filenames"]] == READABLE
@@ -130,36 +149,24 @@ def test_unreadable_files_leave_no_row(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
 
 
-def test_rows_are_kept_whatever_the_pieces(tmp_path: Path) -> None:
-    rows = np.array([0, 2, 3, 6])
-    with h5py.File(tmp_path / "old.h5", "w") as file:
-        file["features"] = np.arange(14, dtype="float32").reshape(7, 2)
-        file["labels"], file["filenames"] = np.arange(7), [str(i).encode() for i in range(7)]
-        bottlenecks._copy(file, rows, tmp_path / "new.h5", at_once=3)
-    found = read(tmp_path / "new.h5")
-    assert found["features"][:, 0].tolist() == [0, 4, 6, 12]
-    assert found["labels"].tolist() == rows.tolist()
-    assert found["filenames"].tolist() == [b"0", b"2", b"3", b"6"]
-
-
 def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretrained) -> None:
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
     with pytest.raises(FeaturesError, match="none of 1 files is a picture"):
-        extract(tmp_path / "pictures", tmp_path / "f.h5", net, progress=False)
+        extract(tmp_path / "pictures", tmp_path / "f.h5", net)
     assert not (tmp_path / "f.h5").exists()
 
 
 def test_no_class_folders_is_an_error(tmp_path: Path, net: Pretrained) -> None:
     with pytest.raises(DatasetError):
-        extract(tmp_path / "missing", tmp_path / "f.h5", net, progress=False)
+        extract(tmp_path / "missing", tmp_path / "f.h5", net)
 
 
 def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pretrained) -> None:
     pixels = keras.Input((None, None, 3))
     free = keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels))
     with pytest.raises(FeaturesError, match="fixed shape"):
-        extract(folder, tmp_path / "f.h5", dataclasses.replace(net, model=free), progress=False)
+        extract(folder, tmp_path / "f.h5", dataclasses.replace(net, model=free))
 
 
 # --- again ---------------------------------------------------------------------------------------
@@ -168,10 +175,10 @@ def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pre
 def test_what_is_done_is_not_done_again(
     folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract(folder, tmp_path / "f.h5", net, progress=False)
+    extract(folder, tmp_path / "f.h5", net)
     before = (tmp_path / "f.h5").read_bytes()
     monkeypatch.setattr(images, "read", None)  # to read a picture would be an error
-    done = extract(folder, tmp_path / "f.h5", net, progress=False)
+    done = extract(folder, tmp_path / "f.h5", net)
     assert (done.images, done.resumed_from, done.engine) == (12, 12, "none")
     assert (tmp_path / "f.h5").read_bytes() == before
 
@@ -224,11 +231,11 @@ CHANGES: dict[str, Callable[[Path, Pretrained], Pretrained]] = {
 def test_other_features_are_not_overwritten(
     folder: Path, tmp_path: Path, net: Pretrained, field: str
 ) -> None:
-    extract(folder, tmp_path / "f.h5", net, progress=False)
+    extract(folder, tmp_path / "f.h5", net)
     before = (tmp_path / "f.h5").read_bytes()
     other = CHANGES[field](folder, net)
     with pytest.raises(FeaturesError, match=rf"f\.h5: has other features: {field.strip()} is "):
-        extract(folder, tmp_path / "f.h5", other, progress=False)
+        extract(folder, tmp_path / "f.h5", other)
     assert (tmp_path / "f.h5").read_bytes() == before
 
 
@@ -237,7 +244,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(
 ) -> None:
     (tmp_path / "f.h5").write_text("my thesis")
     with pytest.raises(FeaturesError, match="not a file that `extract` made"):
-        extract(folder, tmp_path / "f.h5", net, progress=False)
+        extract(folder, tmp_path / "f.h5", net)
     assert (tmp_path / "f.h5").read_text() == "my thesis"
 
 
@@ -262,7 +269,7 @@ def interrupted(
 ) -> Path:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stopped_at(patch, count)
-        extract(folder, out, net, batch_size=2, progress=False)
+        extract(folder, out, net, batch_size=2)
     return out.with_name(out.stem + ".part.h5")
 
 
@@ -279,13 +286,12 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     if faults:
         request.getfixturevalue("with_faults")
-    extract(folder, tmp_path / "whole.h5", net, batch_size=2, progress=False)
+    extract(folder, tmp_path / "whole.h5", net, batch_size=2)
     part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch, count)
-    assert part.exists()
+    before = read(part)["status"]
     assert not (tmp_path / "f.h5").exists()
-    done = extract(folder, tmp_path / "f.h5", net, batch_size=2, progress=False)
-    assert (done.resumed_from > 0) == (count > 2)
-    assert done.resumed_from <= count
+    done = extract(folder, tmp_path / "f.h5", net, batch_size=2)
+    assert done.resumed_from == (before == bottlenecks.DONE).sum() < 12
     assert len(done.skipped) == (3 if faults else 0)
     assert not part.exists()
     whole, found = read(tmp_path / "whole.h5"), read(tmp_path / "f.h5")
@@ -305,9 +311,9 @@ def test_what_was_done_is_not_read_again(
         return real(path)
 
     monkeypatch.setattr(images, "read", noting)
-    done = extract(folder, tmp_path / "f.h5", net, batch_size=2, progress=False)
-    assert done.resumed_from == 6
-    assert len(seen) == 6
+    done = extract(folder, tmp_path / "f.h5", net, batch_size=2)
+    assert done.resumed_from >= 4  # what was in the works beside the picture that stopped it
+    assert len(seen) == 12 - done.resumed_from
 
 
 @pytest.mark.parametrize("faults", [False, True])
@@ -321,7 +327,7 @@ def test_a_run_stopped_before_the_last_rename_only_renames(
 ) -> None:
     if faults:
         request.getfixturevalue("with_faults")
-    extract(folder, tmp_path / "whole.h5", net, progress=False)
+    extract(folder, tmp_path / "whole.h5", net)
     real = os.replace
 
     def stop(source: Path, target: Path) -> None:
@@ -331,9 +337,9 @@ def test_a_run_stopped_before_the_last_rename_only_renames(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", stop)
-        extract(folder, tmp_path / "f.h5", net, progress=False)
+        extract(folder, tmp_path / "f.h5", net)
     monkeypatch.setattr(keras.Model, "predict_on_batch", None)  # nothing is computed again
-    done = extract(folder, tmp_path / "f.h5", net, progress=False)
+    done = extract(folder, tmp_path / "f.h5", net)
     assert done.images == done.resumed_from
     assert len(done.skipped) == (3 if faults else 0)
     for name, array in read(tmp_path / "whole.h5").items():
@@ -348,8 +354,262 @@ def test_a_part_of_other_features_is_not_taken_up(
     before = part.read_bytes()
     other = CHANGES[field](folder, net)
     with pytest.raises(FeaturesError, match=rf"f\.part\.h5: has other features: {field} is"):
-        extract(folder, tmp_path / "f.h5", other, progress=False)
+        extract(folder, tmp_path / "f.h5", other)
     assert part.read_bytes() == before
+
+
+def test_a_part_that_was_left_beside_the_whole_file_is_removed(
+    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill does that comes after the copy without skipped rows got its name."""
+    part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch)
+    (tmp_path / "f.part.lock").touch()
+    extract(folder, tmp_path / "whole.h5", net)
+    os.replace(tmp_path / "whole.h5", tmp_path / "f.h5")
+    done = extract(folder, tmp_path / "f.h5", net)
+    assert (done.images, done.engine) == (12, "none")
+    assert not part.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
+
+
+def test_an_error_in_the_engine_keeps_what_was_done(folder: Path, tmp_path: Path) -> None:
+    net, calls = tiny(), list[int]()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 3:
+            raise MemoryError
+        return net.model.predict_on_batch(batch)
+
+    engine = Engine("mine", run)
+    with pytest.raises(MemoryError):
+        extract(folder, tmp_path / "f.h5", net, 4, engine)
+    done = extract(folder, tmp_path / "f.h5", net, 4, engine)
+    assert (done.resumed_from, done.engine, calls) == (8, "mine", [4, 4, 4, 4])
+
+
+def test_fifty_kills_lose_nothing(tmp_path: Path) -> None:
+    """Half of them with files that are no pictures, whose rows are left out in the end."""
+    total: dict[str, int] = {}
+    for seed, faults in (("one", False), ("two", True)):
+        root = tmp_path / seed
+        for name, count in {"ant": 14, "bee": 9, "cow": 17}.items():
+            (root / "pictures" / name).mkdir(parents=True)
+            for i in range(count):
+                path = root / "pictures" / name / f"{i:02}.png"
+                Image.fromarray(picture(ord(name[0]) + i, 20, 20)).save(path)
+        if faults:
+            (root / "pictures" / "ant" / "03.png").write_bytes(b"")
+            (root / "pictures" / "cow" / "notes.txt").write_text("not a picture")
+        (root / "work").mkdir()
+        script = Path(__file__).with_name("killed.py")
+        command = [sys.executable, *map(str, [script, root / "pictures", root / "work", seed, 25])]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        found = json.loads(done.stdout or "{}")
+        assert found.get("problems") == [], done.stderr
+        assert found["pictures"] == 40 - faults
+        for moment, count in found["kills"].items():
+            total[moment] = total.get(moment, 0) + count
+    assert sum(total.values()) >= 50
+    assert min(total.values()) >= 3, total
+
+
+def test_kills_and_ctrl_c_on_the_command_line(tmp_path: Path, keras_home: Path) -> None:
+    """The real network, killed three times and interrupted once; the last run is in this process.
+
+    Every picture has the same features as in an uninterrupted run, bit for bit, for on ONNX
+    Runtime a batch's size changes nothing.
+    """
+    from helpers import datasets, zoo
+
+    folder, out = datasets.five_classes("test"), tmp_path / "f.h5"
+    command = [sys.executable, "-m", "helpers", "extract", str(folder), str(out)]
+    command += ["--model", "EfficientNetLite0", "--batch-size", "8", "--json"]
+    done: list[int] = []
+    for stop in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(
+            command, cwd=ROOT, text=True, preexec_fn=hear_ctrl_c,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        with process:
+            assert process.stderr
+            assert process.stdout
+            seen = ""
+            while piece := process.stderr.read(1):  # the bar ends no lines
+                seen += piece
+                counts = re.findall(r"(\d+)/100 ", seen)
+                if counts and int(counts[-1]) >= (done[-1] if done else 0) + 8:
+                    process.send_signal(stop)
+                    break
+            rest = process.stderr.read()
+            assert process.stdout.read() == ""
+        if stop == signal.SIGINT:
+            assert process.returncode == 1
+            assert "stopped; the same command goes on from here" in rest
+            assert "Traceback" not in rest
+            assert not (tmp_path / "f.part.lock").exists()
+        else:
+            assert process.returncode == -signal.SIGKILL
+        status = read(tmp_path / "f.part.h5")["status"]
+        done.append(int((status == bottlenecks.DONE).sum()))
+    assert 0 < done[0] < done[1] < done[2] < done[3] < 100
+    net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+    last = extract(folder, out, net, 8, "auto")
+    assert (last.images, last.resumed_from, last.engine) == (100, done[-1], "onnx")
+    extract(folder, tmp_path / "whole.h5", net, 32, "onnx")
+    for name, array in read(tmp_path / "whole.h5").items():
+        np.testing.assert_array_equal(read(out)[name], array)
+
+
+# --- who else is there, and where ----------------------------------------------------------------
+
+
+def test_a_second_extraction_is_told_who_is_at_it_and_harms_nothing(
+    folder: Path, tmp_path: Path, net: Pretrained
+) -> None:
+    out, said = tmp_path / "f.h5", list[str]()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        if not said:
+            command = [sys.executable, "-c", SECOND, str(folder), str(out)]
+            second = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            said.append(second.stdout + second.stderr)
+        return net.model.predict_on_batch(batch)
+
+    assert extract(folder, out, net, 4, Engine("slow", run)).images == 12
+    assert f"f.h5: process {os.getpid()} on " in said[0]
+    assert "is making it now. Wait until it is done" in said[0]
+    np.testing.assert_allclose(read(out)["features"], by_hand(folder, net, NAMES), atol=1e-5)
+
+
+SECOND = """
+import sys, types
+sys.modules["helpers.backend"] = types.SimpleNamespace(  # spares the import of TensorFlow
+    keras=types.SimpleNamespace(utils=types.SimpleNamespace(PyDataset=object)),
+    in_notebook=lambda: False,
+)
+from helpers import bottlenecks
+from helpers.errors import FeaturesError
+try:
+    bottlenecks.extract(sys.argv[1], sys.argv[2], None)
+except FeaturesError as error:
+    print(error)
+"""
+
+
+class Never:
+    """An engine that must not be reached, and a network that must not be looked at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+def test_a_place_that_cannot_be_written_to_is_said_first(
+    folder: Path, tmp_path: Path, mounted: Callable[[str], Path]
+) -> None:
+    places = {
+        tmp_path / "missing" / "f.h5": "no such folder to write f.h5 to",
+        mounted("ro") / "f.h5": "cannot be written to",
+        folder: "a folder, expected the name of a file",
+    }
+    for place, said in places.items():
+        with pytest.raises(FeaturesError, match=said):
+            extract(folder, place, Never())  # type: ignore[arg-type]
+
+
+def test_pictures_on_a_read_only_disk_can_be_read(
+    folder: Path, tmp_path: Path, net: Pretrained, mounted: Callable[[str], Path]
+) -> None:
+    disk = mounted("size=2m")
+    shutil.copytree(folder, disk / "pictures")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    assert extract(disk / "pictures", tmp_path / "f.h5", net).images == 12
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
+    folder: Path, mounted: Callable[[str], Path]
+) -> None:
+    disk, net = mounted("size=2m"), tiny(size=256, filters=4, pooling=False)
+    engine = Engine("never", lambda _: pytest.fail("it was computed"))
+    with pytest.raises(FeaturesError, match=r"needs 3,\d+,\d+ bytes, and 2,0\d\d,\d+ are free"):
+        extract(folder, disk / "f.h5", net, 4, engine)
+    assert not list(disk.iterdir())
+
+
+# --- pictures that change meanwhile --------------------------------------------------------------
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "removed":
+        path.unlink()
+    elif how == "longer":
+        path.write_bytes(path.read_bytes() + b"x")
+    else:
+        os.utime(path, (1, 1))
+
+
+@pytest.mark.parametrize("how", ["removed", "longer", "touched"])
+@pytest.mark.parametrize("when", ["being computed", "not yet read", "written already"])
+def test_a_picture_that_changes_during_the_run_is_noticed(
+    folder: Path, tmp_path: Path, net: Pretrained, how: str, when: str
+) -> None:
+    name = {"being computed": "bee/2", "not yet read": "cow/4", "written already": "ant/1"}[when]
+    path = folder / f"{name}.png"
+    before, times = path.read_bytes(), path.stat()
+    calls = list[int]()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        calls.append(len(batch))
+        if len(calls) == 2:  # rows 4 to 7, of which bee/2 is one
+            spoil(path, how)
+        return net.model.predict_on_batch(batch)
+
+    said = f"{name}.png: the file is {'gone' if how == 'removed' else 'changed'} since this run"
+    with pytest.raises(FeaturesError, match=said):
+        extract(folder, tmp_path / "f.h5", net, 4, Engine("mine", run))
+    assert not (tmp_path / "f.h5").exists()
+    assert read(tmp_path / "f.part.h5")["status"][NAMES.index(f"{name}.png")] == 0
+    path.write_bytes(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert extract(folder, tmp_path / "f.h5", net, 4).images == 12
+    np.testing.assert_allclose(
+        read(tmp_path / "f.h5")["features"], by_hand(folder, net, NAMES), atol=1e-5
+    )
+
+
+# --- the engine ----------------------------------------------------------------------------------
+
+
+def test_onnx_runtime_is_what_computes_on_a_cpu(
+    folder: Path, tmp_path: Path, net: Pretrained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = bottlenecks.extract(folder, tmp_path / "f.h5", net, progress=False)
+    assert (done.engine, done.note) == ("onnx", "")
+    np.testing.assert_allclose(
+        read(tmp_path / "f.h5")["features"], by_hand(folder, net, NAMES), atol=1e-5
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+def test_where_it_cannot_it_is_said(
+    folder: Path,
+    tmp_path: Path,
+    net: Pretrained,
+    keras_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (keras_home / "onnx").write_text("a file where the folder should be")
+    done = extract(folder, tmp_path / "f.h5", net, 32, "auto")
+    assert (done.images, done.engine) == (12, "tensorflow")
+    assert "Set KERAS_HOME" in done.note
+    assert capsys.readouterr() == ("", f"helpers: {done.note}\n")
+
+
+def test_an_engine_that_is_not_known_computes_nothing(
+    folder: Path, tmp_path: Path, net: Pretrained
+) -> None:
+    with pytest.raises(ArgumentError, match="Did you mean tensorflow"):
+        extract(folder, tmp_path / "f.h5", net, 32, "tensorfow")
 
 
 # --- batches -------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_extract_and_train_as_json(
     assert list(found) == [
         "images", "skipped", "resumed_from", "seconds", "images_per_second", "engine"
     ]  # fmt: skip
-    assert (found["images"], found["resumed_from"], found["engine"]) == (12, 0, "tensorflow")
+    assert (found["images"], found["resumed_from"], found["engine"]) == (12, 0, "onnx")
     assert [list(item) for item in found["skipped"]] == [["file", "reason"]]
     assert found["skipped"][0]["file"] == "ant/notes.txt"
     assert "helpers: skipped ant/notes.txt: " in err
@@ -125,7 +125,7 @@ def test_extract_and_train_as_text(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "f.h5")
-    assert main(["extract", str(folder), out]) == 0
+    assert main(["extract", str(folder), out, "--engine", "tensorflow"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{out}: 12 pictures through EfficientNetLite0, 0 skipped")
     assert main(["train", out, out]) == 0
@@ -164,6 +164,7 @@ def test_weights_list_as_json(keras_home: Path, capsys: pytest.CaptureFixture[st
     assert notop["hash"] == "6d6bbae143d832006294945121d1f1fc"
 
 
+    assert text.endswith(" pictures/s, tensorflow)\n")
 def test_weights_list_as_text(keras_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = keras_home / "models"
     cache.mkdir()
@@ -506,6 +507,7 @@ def test_doctors_exit_code_says_whether_all_is_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fix: str, code: int
 ) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("memory", "1 GB", fix)])
+        ["extract", "folder", "f.h5", "--engine", "torch"],
     assert main(["doctor", "--json"]) == code
     assert as_json(capsys) == [{"what": "memory", "found": "1 GB", "fix": fix, "ok": not fix}]
     assert main(["doctor"]) == code
@@ -543,3 +545,22 @@ def test_a_misspelt_model_is_no_traceback() -> None:
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert lines == ["helpers: No model 'VGG-16x' in the catalogue. Did you mean VGG16?"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["weights", "list", "--json"],
+        ["h5", "f.h5"],
+        ["extract", "missing", "f.h5"],
+        ["extract", "data/five_classes/test", "missing/f.h5"],
+        ["extract", "data/five_classes/test", "f.h5", "--model", "VGG-16x"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments: list[str]) -> None:
+    done = run("-X", "importtime", "-m", "helpers", *arguments)
+    assert done.returncode == (0 if arguments[0] == "weights" else 1)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "helpers.catalogue" in imported
+    assert not imported & {"tensorflow", "keras", "onnxruntime"}
+
+

@@ -1,0 +1,204 @@
+"""Running a frozen network fast: ONNX Runtime on a CPU, TensorFlow on a GPU."""
+
+import contextlib
+import hashlib
+import json
+import os
+import textwrap
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from helpers import weights
+from helpers.errors import ArgumentError, nearest
+
+if TYPE_CHECKING:  # Keras takes seconds to import, and whoever brings an engine needs none
+    from helpers.backend import keras
+
+NAMES = ("auto", "tensorflow", "onnx")
+TOLERANCE = 1e-3
+KEPT = 12
+Run = Callable[[np.ndarray], np.ndarray]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Preprocessed batches → features, by `run`.
+
+    `at_once` is how many threads may call it at the same time to good effect; `note` says why this
+    is not the engine that was hoped for.
+    """
+
+    name: str
+    run: Run
+    at_once: int = 1
+    note: str = ""
+
+
+def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | None]) -> Engine:
+    """The engine for a network on this machine, shown to agree with TensorFlow on a first batch.
+
+    In ONNX Runtime every core runs batches of its own, from the first layer to the last, so that
+    none waits for another; seen on two cores, that is a third more than when they share a batch,
+    and a picture's features have the same bits whatever batch it is in.
+
+    Args:
+        model: the network, built for one input size.
+        wanted: `"onnx"`, `"tensorflow"`, or `"auto"`: TensorFlow where it has a GPU, else ONNX
+            Runtime, or TensorFlow again where that cannot be, and `note` says why.
+        first: gives a first batch of preprocessed pictures to compare on, if there are any.
+
+    Raises:
+        ArgumentError: an unknown name; or `"onnx"` was asked for and cannot be, says why.
+
+    Example:
+        >>> from helpers import zoo
+        >>> model = zoo.pretrained("EfficientNetLite0").model
+        >>> choose(model, "tensorflow", lambda: np.zeros((1, 224, 224, 3), "float32")).name
+        'tensorflow'
+    """
+    if wanted not in NAMES:
+        raise ArgumentError(f"No engine {wanted!r}. {nearest(wanted, NAMES)}")
+    tensorflow = Engine("tensorflow", model.predict_on_batch)
+    if wanted == "tensorflow" or (wanted == "auto" and _has_gpu()):
+        return tensorflow
+    try:
+        run, batch = _session(exported(model)), first()
+        if batch is not None:
+            _compare(run(batch), np.asarray(model(batch, training=False)))
+    except Exception as error:  # the exporter and the runtime raise what they like
+        why = textwrap.shorten(str(error) or type(error).__name__, 300)
+        reason = f"{model.name} does not run in ONNX Runtime here: {why}"
+        if wanted == "onnx":
+            raise ArgumentError(f"{reason}. Choose the engine tensorflow.") from error
+        return Engine("tensorflow", tensorflow.run, note=f"{reason}. TensorFlow computes instead.")
+    return Engine("onnx", run, at_once=cores())
+
+
+def exported(model: "keras.Model") -> Path:
+    """The network as an ONNX file, made once, in Keras's cache folder; its name holds its hash.
+
+    The dozen that were used last are kept, for every training of a network makes another.
+
+    Raises:
+        ArgumentError: the cache folder cannot be written to; names the variable to set.
+    """
+    folder = weights.cache().with_name("onnx")
+    stem = _identity(model)[:16]
+    damaged = []
+    for path in folder.glob(f"{stem}-*.onnx"):
+        if _hash(path) == path.stem.removeprefix(f"{stem}-"):
+            with contextlib.suppress(OSError):  # the folder may be one that is only read
+                os.utime(path)
+            return path
+        damaged.append(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in damaged:
+            path.unlink()
+        new = folder / f"{stem}.{os.getpid()}.{threading.get_ident()}.new"
+        new.touch()
+    except OSError as error:
+        raise ArgumentError(
+            f"{folder}: cannot be written to ({error.strerror}). Set KERAS_HOME to a folder that "
+            "can"
+        ) from error
+    try:
+        _export(model, new)
+        path = folder / f"{stem}-{_hash(new)}.onnx"
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another process may be at it too
+        for old in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
+            old.unlink()
+    return path
+
+
+def in_threads(work: Callable[[Item], object], items: Iterator[Item], threads: int) -> None:
+    """Calls `work` with every item, each thread taking the next one when it is done with one.
+
+    The first error, or Ctrl-C, ends it: no thread begins another item, and each finishes its own.
+    """
+    taking, stopped = threading.Lock(), threading.Event()
+
+    def loop() -> None:
+        while not stopped.is_set():
+            with taking:
+                item = next(items, None)
+            if item is None:
+                return
+            work(item)
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for finished in as_completed([pool.submit(loop) for _ in range(threads)]):
+                finished.result()
+        finally:
+            stopped.set()
+
+
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _export(model: "keras.Model", path: Path) -> None:
+    from helpers.backend import error_stream_held_back, keras
+
+    pixels = keras.InputSpec(dtype="float32", shape=model.input_shape)
+    # tf2onnx says what it does, and asks NumPy for names that NumPy no longer has.
+    with error_stream_held_back(), warnings.catch_warnings(action="ignore"):
+        model.export(path, format="onnx", verbose=False, input_signature=[pixels])
+
+
+def _session(path: Path) -> Run:
+    import onnxruntime  # here: it is not needed where TensorFlow computes
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; it warns of GPUs that it cannot see
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]
+
+
+def _compare(found: np.ndarray, expected: np.ndarray) -> None:
+    if found.shape != expected.shape:
+        raise ArgumentError(f"its features are {found.shape}, expected {expected.shape}")
+    apart = np.abs(found - expected).max()
+    scale = np.sqrt(np.mean(np.square(expected)))
+    if not apart <= TOLERANCE * scale:  # NaN is refused too
+        raise ArgumentError(
+            f"its features are {apart:.2g} from TensorFlow's, whose scale is {scale:.2g}; "
+            f"expected {TOLERANCE:g} of that at most"
+        )
+
+
+def _has_gpu() -> bool:
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))
+
+
+def _identity(model: "keras.Model") -> str:
+    """A hash of the layers and the weights; not of names, for Keras numbers them as it goes."""
+    layers = [[type(layer).__name__, {**layer.get_config(), "name": ""}] for layer in model.layers]
+    found = hashlib.sha256(json.dumps([layers, model.output_shape], default=str).encode())
+    for variable in model.weights:
+        found.update(variable.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
