@@ -4,6 +4,7 @@ import contextlib
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ MAX_PIXELS_COPIED = 60_000_000
 # bytes it has: 500 scans of 15 bytes took 7 seconds more at 100 million pixels.
 MAX_SCANS = 100
 BACKGROUND = (255, 255, 255)
+# What Pillow raises for damaged files, seen in some hundred thousand of them, and their like.
+DAMAGE = (
+    OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError, MemoryError,
+    TypeError, struct.error, zlib.error,
+)  # fmt: skip
 STRIP = 256  # rows that are converted at once
 NOT_PICTURES = {
     b"<!doctype": "a web page",
@@ -157,7 +163,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise PictureError(
             f"{path}: expected {MAX_PIXELS:,} pixels at most, got far more. Make it smaller first."
         ) from None
-    except (OSError, SyntaxError, ValueError, MemoryError, struct.error) as error:
+    except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise PictureError(f"{path}: cannot be read as a picture ({reason}).") from error
 

@@ -386,6 +386,22 @@ def test_the_limit_is_on_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         images.read(path)
 
 
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_wherever_a_file_ends_it_is_a_picture_or_a_picture_error(tmp_path: Path, kind: str) -> None:
+    frames = [picture(seed, 6, 8) for seed in (1, 2)]
+    more = {"save_all": True, "append_images": [Image.fromarray(frames[1])]}
+    whole = encoded(frames[0], kind, **(more if kind in ("GIF", "PNG", "WEBP") else {}))
+    refused = 0
+    for end in range(len(whole)):
+        (tmp_path / "x").write_bytes(whole[:end])
+        try:
+            assert images.read(tmp_path / "x").shape == (6, 8, 3)
+            images.note(tmp_path / "x")
+        except PictureError:
+            refused += 1
+    assert refused >= len(whole) / 4
+
+
 def test_pillows_warnings_are_not_the_learners(tmp_path: Path) -> None:
     broken = encoded(SMALL, "JPEG", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00\x12\x01")
     path = tmp_path / "x.jpg"
