@@ -19,7 +19,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import filelock
 import pooch
@@ -35,6 +35,10 @@ ANSWER_SECONDS = 10.0
 # A limit for each read from a socket never fires where a server drips; one for each chunk does.
 CHUNK, CHUNK_SECONDS = 1 << 14, 15.0
 ATTEMPTS = 5
+PAGE = (
+    "sent a web page, not the file. Where a network asks people to log in, do that first, in a "
+    "browser"
+)
 
 
 class PublishedFile(Protocol):
@@ -69,13 +73,16 @@ def prove(path: Path, file: PublishedFile) -> None:
     """Proves a file by its published hash.
 
     Raises:
-        DownloadError: another hash, of which it says both; or none is published.
+        DownloadError: another hash, of which it says both; none is published; it is unreadable.
     """
     if file.hash is None:
         raise DownloadError(f"{short(path)}: no hash is published that would prove it.")
     kind = algorithm(file.hash)
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, kind).hexdigest()
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, kind).hexdigest()
+    except OSError as error:
+        raise DownloadError(f"{short(path)}: it cannot be read ({error.strerror}).") from error
     if found != file.hash:
         raise DownloadError(f"{short(path)}: expected {kind.upper()} {file.hash}, got {found}")
 
@@ -147,13 +154,6 @@ class _CutError(_SourceError):
     """The connection ended too soon: the same source may go on."""
 
 
-class _Opening(NamedTuple):
-    """How a source answers: the offset at which its bytes start, and the size of the whole file."""
-
-    start: int
-    size: int | None
-
-
 @contextlib.contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
     """Holds a lock of the operating system, which frees itself when its holder dies."""
@@ -220,9 +220,9 @@ class _Downloader:
             try:
                 self._attempt(source)
                 break
-            except _CutError:
+            except _CutError as error:
                 if not left:
-                    raise
+                    raise _SourceError(f"{error}, {ATTEMPTS} times") from error
         os.replace(self.part, output_file)
 
     def _attempt(self, source: str) -> None:
@@ -315,7 +315,7 @@ def _why(error: Exception) -> _SourceError:
     if isinstance(error, requests.exceptions.ConnectionError):
         return _SourceError("cannot be reached")
     if isinstance(error, urllib3.exceptions.HTTPError):
-        return _CutError(f"broke off ({error})")
+        return _CutError("broke off before the end of the file")
     return _SourceError(str(error))
 
 
@@ -332,14 +332,11 @@ class _Session(requests.Session):
         return target
 
 
-PAGE = (
-    "sent a web page, not the file. Where a network asks people to log in, do that first, in a "
-    "browser"
-)
-
-
 def _from_server(url: str, offset: int) -> Generator[Any, None, None]:
-    """First the _Opening, then the bytes, in chunks; the server may ignore the offset."""
+    """First the offset at which the bytes start, and the file's size or None; then the bytes.
+
+    A server may ignore the offset that is asked for.
+    """
     for wanted in sorted({offset, 0}, reverse=True):
         headers = {"Accept-Encoding": "identity"}  # so that lengths and offsets are the file's
         if wanted:
@@ -348,16 +345,18 @@ def _from_server(url: str, offset: int) -> Generator[Any, None, None]:
             _Session() as session,
             session.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, 60)) as got,
         ):
-            if got.status_code not in (200, 206, 416):
+            if got.status_code == 416:  # the offset is at the file's end, or behind it
+                continue
+            if got.status_code not in (200, 206):
                 raise _SourceError(f"answered {got.status_code} {got.reason}")
             if got.headers.get("Content-Type", "").lower().startswith("text/html"):
                 raise _SourceError(PAGE)
             span = re.match(r"bytes (\d+)-", got.headers.get("Content-Range", ""))
             start = 0 if got.status_code == 200 else int(span[1]) if span else -1
-            if got.status_code == 416 or start not in (0, wanted):
+            if start not in (0, wanted):
                 continue
             length = got.headers.get("Content-Length")
-            yield _Opening(start, start + int(length) if length else None)
+            yield start, start + int(length) if length else None
             while chunk := got.raw.read(CHUNK):
                 yield chunk
             return
@@ -373,6 +372,6 @@ def _from_folder(path: str, offset: int) -> Generator[Any, None, None]:
         size = os.fstat(file.fileno()).st_size
         start = offset if offset <= size else 0
         file.seek(start)
-        yield _Opening(start, size)
+        yield start, size
         while chunk := file.read(CHUNK):
             yield chunk

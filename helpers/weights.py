@@ -156,7 +156,7 @@ def prove(path: Path, file: WeightFile) -> None:
     model, or of the same one with or without its top, are found.
 
     Raises:
-        DownloadError: another hash, of which it says both.
+        DownloadError: another hash, of which it says both; or it cannot be read.
         WeightsRefused: no whole HDF5 file, or another model's.
     """
     if file.hash is not None:
@@ -186,7 +186,7 @@ def verify() -> list[Proof]:
             proof = Proof(found.model, found.include_top, path, kind)
             try:
                 prove(path, found.file)
-            except (HelpersError, OSError) as error:
+            except HelpersError as error:
                 proof = dataclasses.replace(proof, problem=str(error))
             proofs.append(proof)
     return proofs

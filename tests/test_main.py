@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED, Server
+from conftest import ROOT, SHARED, Server, hear_ctrl_c
 from PIL import Image
 
 from helpers import __main__, catalogue, doctor, zoo
@@ -287,7 +287,9 @@ def test_ctrl_c_in_a_download_keeps_what_has_come(
     slow = serve({TAGGER: half_and_wait})
     monkeypatch.setenv("HELPERS_MIRROR", slow.url)
     command = [sys.executable, "-m", "helpers", "weights", "fetch", "MusicTaggerCRNN"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=hear_ctrl_c
+    )
     part = keras_home / "models" / f"{TAGGER}.part"
     for _ in range(1000):
         if part.is_file() and part.stat().st_size > 900_000:
