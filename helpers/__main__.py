@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("test", metavar="TEST.h5")
     train.add_argument("--seed", type=int, default=0, metavar="N")
 
+    h5 = command("h5", _h5, "show what is inside a weight file")
+    h5.add_argument("file", metavar="FILE")
+
     tag = command("tag", _tag, "say what a piece of music sounds like")
     tag.add_argument("file", metavar="FILE.npy|AUDIO")
     tag.add_argument("--weights", metavar="FILE", help="default: the author's, fetched once")
@@ -145,9 +148,6 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from helpers import bottlenecks, zoo
-
-    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
     from helpers import datasets, partfile
 
     catalogue.find(options.model)  # what is wrong with the command is said before TensorFlow loads
@@ -156,6 +156,9 @@ def _extract(options: argparse.Namespace) -> int:
     if not partfile.is_settled(out):
         with partfile.held(out):
             pass
+    from helpers import bottlenecks, zoo
+
+    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
     done = bottlenecks.extract(options.folder, out, net, options.batch_size, engine=options.engine)
     for file, reason in done.skipped:
         print(f"helpers: skipped {file}: {reason}", file=sys.stderr)
@@ -186,6 +189,21 @@ def _train(options: argparse.Namespace) -> int:
             f"test accuracy {head.accuracy:.3f}, loss {head.loss:.3f} "
             f"on {len(head.classes)} classes, after {head.epochs} epochs in {head.seconds:.1f} s"
         )
+    return 0
+
+
+def _h5(options: argparse.Namespace) -> int:
+    from helpers import h5files
+
+    tree = h5files.tree(options.file)
+    if not options.json:
+        print(tree)
+        return 0
+    layers = [
+        {"name": layer.name, "weights": [weight._asdict() for weight in layer.weights]}
+        for layer in tree.layers
+    ]
+    _print_json({"layout": tree.layout, "layers": layers, "parameters": tree.parameters})
     return 0
 
 

@@ -40,6 +40,42 @@ def as_json(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+# --- h5 ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weight_file(tmp_path: Path) -> str:
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["layer_names"] = ["conv", "pool"]
+        file.create_group("pool").attrs["weight_names"] = []
+        file["conv/kernel:0"] = [[1.0, 2.0]]
+        file["conv"].attrs["weight_names"] = ["kernel:0"]
+    return str(tmp_path / "w.h5")
+
+
+def test_h5_as_json(weight_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["h5", weight_file, "--json"]) == 0
+    kernel = {"name": "kernel:0", "shape": [1, 2], "dtype": "float64"}
+    assert as_json(capsys) == {
+        "layout": "layer_names",
+        "layers": [{"name": "conv", "weights": [kernel]}, {"name": "pool", "weights": []}],
+        "parameters": 2,
+    }
+
+
+def test_h5_as_text(weight_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["h5", weight_file]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("by the layers' names, 2 parameters")
+
+
+def test_h5_of_no_weight_file_is_one_line(cup: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["h5", cup]) == 1
+    said = capsys.readouterr()
+    assert not said.out
+    assert len(said.err.splitlines()) == 1
+    assert "cup.png: expected an HDF5 or .keras file, got a file that starts with" in said.err
+
+
 # --- models, predict -----------------------------------------------------------------------------
 
 
@@ -128,6 +164,7 @@ def test_extract_and_train_as_text(
     assert main(["extract", str(folder), out, "--engine", "tensorflow"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{out}: 12 pictures through EfficientNetLite0, 0 skipped")
+    assert text.endswith(" pictures/s, tensorflow)\n")
     assert main(["train", out, out]) == 0
     assert capsys.readouterr().out.startswith("test accuracy ")
 
@@ -164,7 +201,6 @@ def test_weights_list_as_json(keras_home: Path, capsys: pytest.CaptureFixture[st
     assert notop["hash"] == "6d6bbae143d832006294945121d1f1fc"
 
 
-    assert text.endswith(" pictures/s, tensorflow)\n")
 def test_weights_list_as_text(keras_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = keras_home / "models"
     cache.mkdir()
@@ -471,6 +507,7 @@ def test_missing_folders_and_files_are_errors(
         ["predict", "x.jpg", "--top", "many"],
         ["extract", "folder"],
         ["extract", "folder", "f.h5", "--batch-size", "-1"],
+        ["extract", "folder", "f.h5", "--engine", "torch"],
         ["train", "f.h5"],
         ["tag"],
         ["tag", "clip.npy", "--top", "0"],
@@ -509,7 +546,6 @@ def test_doctors_exit_code_says_whether_all_is_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fix: str, code: int
 ) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("memory", "1 GB", fix)])
-        ["extract", "folder", "f.h5", "--engine", "torch"],
     assert main(["doctor", "--json"]) == code
     assert as_json(capsys) == [{"what": "memory", "found": "1 GB", "fix": fix, "ok": not fix}]
     assert main(["doctor"]) == code
@@ -541,12 +577,6 @@ def test_models_imports_no_tensorflow() -> None:
     assert not imported & set(HEAVY)
 
 
-def test_a_misspelt_model_is_no_traceback() -> None:
-    done = run("-m", "helpers", "predict", "x.jpg", "--model", "VGG-16x")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert lines == ["helpers: No model 'VGG-16x' in the catalogue. Did you mean VGG16?"]
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -566,3 +596,9 @@ def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments: list[str]) -> 
     assert not imported & {"tensorflow", "keras", "onnxruntime"}
 
 
+def test_a_misspelt_model_is_no_traceback() -> None:
+    done = run("-m", "helpers", "predict", "x.jpg", "--model", "VGG-16x")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines == ["helpers: No model 'VGG-16x' in the catalogue. Did you mean VGG16?"]
