@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check fuzz course store ladder clean
+.PHONY: lab test check fuzz course store labs ladder clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -32,6 +32,10 @@ course: .venv/ready
 # Runs the notebooks and keeps their outputs in them; NAMES="03_predict 10_…" for some of them.
 store: .venv/ready
 	HELPERS_WEIGHTS=bundled $(BIN)/python notebooks/build.py --store $(NAMES)
+
+# The students' versions of the labs, in build/labs/release; NAMES="lab1_…" for some of them.
+labs: .venv/ready
+	HELPERS_WEIGHTS=bundled $(BIN)/python notebooks/labs/release.py $(NAMES)
 
 ladder: .venv/ready
 	$(BIN)/python data/measure_ladder.py

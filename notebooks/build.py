@@ -27,9 +27,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of notebooks, default all")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebooks")
     options = parser.parse_args()
-    paths = [
-        p for p in sorted(HERE.glob("*.ipynb")) if not options.names or p.stem in options.names
-    ]
+    found = sorted(HERE.glob("*.ipynb"))
+    if options.store:
+        found += sorted(HERE.glob("labs/source/*/*.ipynb"))
+    paths = [path for path in found if not options.names or path.stem in options.names]
     missing = set(options.names) - {path.stem for path in paths}
     if missing:
         parser.error(f"no notebook {', '.join(sorted(missing))} in {HERE.name}")

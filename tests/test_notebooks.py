@@ -78,9 +78,20 @@ def test_most_cells_are_compared(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_one_idea_a_cell(path: Path) -> None:
-    assert not [c.source for c in code_cells(path) if len(c.source.splitlines()) > 8]
+    assert not [c.source for c in code_cells(path) if lines(c) > most_lines(c)]
     kinds = "".join(c.cell_type[0] for c in nbformat.read(path, as_version=4).cells)
     assert "ccccc" not in kinds, "more than 4 code cells without prose"
+
+
+def lines(cell: nbformat.NotebookNode) -> int:
+    """Lines that somebody reads: nbgrader takes the marks of a solution away."""
+    marks = ("### BEGIN SOLUTION", "### END SOLUTION")
+    return sum(line.strip() not in marks for line in cell.source.splitlines())
+
+
+def most_lines(cell: nbformat.NotebookNode) -> int:
+    """A lab's test has a line for each hint; it is read by those to whom one of them is said."""
+    return 12 if cell.metadata.get("nbgrader", {}).get("grade") else 8
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -125,6 +136,9 @@ def test_the_audit_sees_what_nbval_does_not() -> None:
     assert "error stream" in findings(cell("x = 1", outputs=output("stderr", "careful")))[0]
     assert "bytes" in findings(cell("x = 1", outputs=output("stdout", "x" * 200_001)))[0]
     assert "path" in findings(cell("x = 1", outputs=output("stdout", "/home/me/x.h5")))[0]
+    solution = "### BEGIN SOLUTION\n" + "x = 1\n" * 8 + "### END SOLUTION"
+    assert lines(cell(solution)) == most_lines(cell(solution)) == 8
+    assert most_lines(cell("x = 1", metadata={"nbgrader": {"grade": True}})) == 12
 
 
 @pytest.mark.parametrize("page", ["README.md", "notebooks/00_start_here.ipynb"])
