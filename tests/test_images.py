@@ -108,19 +108,27 @@ def test_an_animation_is_noted(tmp_path: Path, kind: str) -> None:
     one, *more = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "green"))
     path = saved(tmp_path / "moves", one, kind, save_all=True, append_images=more)
     assert seen_by_pillow(path, "n_frames") == 3
-    noted = "" if kind == "MPO" else "an animation, of which the first frame is taken"
-    assert images.note(path) == noted
+    notes: list[str] = []
+    np.testing.assert_array_equal(images.read(path, notes), images.read(path))
+    assert notes == [] if kind == "MPO" else ["an animation, of which the first frame is taken"]
 
 
 @pytest.mark.parametrize("kind", images.FORMATS)
 def test_of_a_still_picture_nothing_is_noted(tmp_path: Path, kind: str) -> None:
-    assert images.note(saved(tmp_path / "still", SMALL, kind)) == ""
+    notes: list[str] = []
+    images.read(saved(tmp_path / "still", SMALL, kind), notes)
+    assert notes == []
 
 
-def test_what_is_no_picture_cannot_be_noted(tmp_path: Path) -> None:
-    (tmp_path / "notes.gif").write_text("words")
-    with pytest.raises(PictureError, match=r"notes\.gif: no picture"):
-        images.note(tmp_path / "notes.gif")
+def test_damage_behind_the_first_frame_does_not_matter(tmp_path: Path) -> None:
+    one, two = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
+    whole = encoded(one, "GIF", save_all=True, append_images=[two])
+    (tmp_path / "x.gif").write_bytes(whole[:-18])  # in the head of the second frame
+    with pytest.raises(IndexError):
+        seen_by_pillow(tmp_path / "x.gif", "is_animated")
+    notes: list[str] = []
+    assert images.read(tmp_path / "x.gif", notes)[0, 0].tolist() == [255, 0, 0]
+    assert notes == ["an animation, of which the first frame is taken"]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "rotated"])
@@ -395,8 +403,7 @@ def test_wherever_a_file_ends_it_is_a_picture_or_a_picture_error(tmp_path: Path,
     for end in range(len(whole)):
         (tmp_path / "x").write_bytes(whole[:end])
         try:
-            assert images.read(tmp_path / "x").shape == (6, 8, 3)
-            images.note(tmp_path / "x")
+            assert images.read(tmp_path / "x", []).shape == (6, 8, 3)
         except PictureError:
             refused += 1
     assert refused >= len(whole) / 4

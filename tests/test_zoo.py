@@ -223,7 +223,7 @@ def test_a_file_of_another_model_is_refused(
     else:
         with h5py.File(own / TOP, "w") as file:
             file["x"] = 1
-    with pytest.raises(WeightsRefused, match=rf"{TOP}: does not fit MobileNet"):
+    with pytest.raises(WeightsRefused, match=rf"{TOP} does not fit mobilenet.*unchanged"):
         zoo.build("MobileNet", weights=own / TOP)
 
 
@@ -379,5 +379,5 @@ def test_the_stand_in_has_its_own_size_where_the_top_fixes_it() -> None:
 
 
 def test_a_weight_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(WeightsNotFound, match=r"nowhere\.h5: no such file.*MobileNet"):
+    with pytest.raises(WeightsNotFound, match=r"nowhere\.h5: no such file"):
         zoo.build("MobileNet", weights="nowhere.h5")

@@ -1,6 +1,6 @@
 """The layouts in which Keras has kept weights, from Keras 1 to 3, opened without trust.
 
-- `nb_layers`: the first Keras 1; `layer_K/param_P`, named by numbers.
+- `nb_layers`: Keras before 1.0; `layer_K/param_P`, named by numbers.
 - `layer_names`: Keras 1 and 2, and `keras.applications`; lists of names in attributes.
 - `whole_model`: `model.save("x.h5")`; the same, below `model_weights`.
 - `keras3_weights`: Keras 3's `model.save_weights("x.weights.h5")`; `layers/TYPE_N/vars/P`.
@@ -102,6 +102,9 @@ def opened(path: str | Path) -> Iterator[Contents]:
             contents = _contents(path, file, zipped=source is not path)
             contents.attributes.update(attributes)
             yield contents
+    except WeightsRefused as error:
+        text = str(error)
+        raise WeightsRefused(text if path.name in text else f"{path.name}: {text}") from None
     except HelpersError:
         raise
     except DAMAGE as error:
@@ -339,5 +342,6 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part or 0), text) for text, part in re.findall(r"([^\d]*)(\d*)", name)]
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Sorts conv2d_2 before conv2d_10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

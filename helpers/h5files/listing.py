@@ -10,7 +10,7 @@ from helpers.errors import printable
 from helpers.h5files import layouts
 
 LAYOUTS = {
-    "nb_layers": "Keras 1, layers by number",
+    "nb_layers": "Keras before 1.0, layers by number",
     "layer_names": "Keras 1 and 2, weights by the layers' names",
     "whole_model": "a whole model as HDF5",
     "keras3_weights": "Keras 3, weights by the layers' classes",
@@ -121,7 +121,7 @@ def _row(layer: Layer, most: int) -> str:
     return (
         '<details style="margin: 1px 0"><summary style="display: grid; align-items: center; '
         'grid-template-columns: 15em 8em 1fr; gap: 1em; cursor: pointer">'
-        f'<code style="overflow: hidden; text-overflow: ellipsis">{_escaped(layer.name)}</code>'
+        f'<code style="overflow: hidden; text-overflow: ellipsis">▸ {_escaped(layer.name)}</code>'
         f'<span style="text-align: right">{layer.parameters:,}</span>'
         f'<span style="display: block; height: .8em; width: {width:.2f}%; min-width: 1px; '
         f'background: #4c78a8"></span></summary><div style="padding-left: 2em">{weights}</div>'

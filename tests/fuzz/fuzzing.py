@@ -7,6 +7,7 @@ than `SECONDS` for one file, and more than `MEMORY` bytes on top of what the sou
 
 import collections
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -24,6 +25,7 @@ from typing import Any
 
 SECONDS = 10
 MEMORY = 1_000_000_000
+KEPT = Path(__file__).parents[2] / "build" / "fuzz"
 EXTREMES = {
     1: (0, 1, 0x7F, 0x80, 0xFE, 0xFF),
     2: (0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 10_000),
@@ -76,7 +78,9 @@ def mutants(
 
 
 def run(target: str, sound: Sequence[bytes], inputs: Iterable[bytes], folder: Path) -> Figures:
-    """Gives every input to the target; files that lead to findings are kept in `folder`.
+    """Gives every input to the target; files that lead to findings are kept in `KEPT`.
+
+    `folder` is one to work in.
 
     Raises:
         ValueError: the target refuses one of the sound files, which would make a run worthless.
@@ -95,7 +99,8 @@ def run(target: str, sound: Sequence[bytes], inputs: Iterable[bytes], folder: Pa
             if answer["bytes"] > MEMORY:
                 answer["found"] = f"{answer['bytes'] / 1e6:.0f} MB on top"
             if answer["found"]:
-                kept = folder / f"found-{len(figures.findings)}"
+                KEPT.mkdir(parents=True, exist_ok=True)
+                kept = KEPT / hashlib.sha256(data).hexdigest()[:16]
                 kept.write_bytes(data)
                 figures.findings.append((answer["found"], kept))
                 worker.close()  # what it did may have left something behind

@@ -43,6 +43,7 @@ def test_every_kind_of_finding_is_found(
 ) -> None:
     monkeypatch.setattr(fuzzing, "SECONDS", 4)
     monkeypatch.setattr(fuzzing, "MEMORY", 50_000_000)
+    monkeypatch.setattr(fuzzing, "KEPT", tmp_path / "kept")
     figures = fuzzing.run(
         "test_fuzz_pictures:fault", [b"sound"], [b"fine", data, b"ours"], tmp_path
     )

@@ -12,7 +12,7 @@ import numpy as np
 from helpers import h5files
 from helpers.errors import HelpersError
 
-SHAPES = {
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "c": {"kernel": (3, 3, 2, 3), "bias": (3,)},
     "b": {"gamma": (3,), "beta": (3,), "moving_mean": (3,), "moving_variance": (3,)},
     "d": {"kernel": (12, 2), "bias": (2,)},

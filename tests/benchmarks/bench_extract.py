@@ -1,0 +1,192 @@
+"""Extraction: from files of pictures to features in HDF5.
+
+Every contender runs in a process of its own, has random weights (they do not change the speed) and
+reads the same 224 x 224 JPEG files; the slower ones, whose rate takes no more pictures to tell,
+read the first fifth of them. The limit is ONNX Runtime on arrays that are in memory already.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import frame
+from frame import Claim, Table, Worker
+
+PICTURES, FEWER, BATCH = 960, 192, 32
+PEER = str(Path(__file__).with_name("peer_torch.py"))
+
+
+def extract(folder: str, model: str) -> Callable[[], float]:
+    from helpers import bottlenecks
+
+    net = _network(model)
+    out = tempfile.mkdtemp()
+
+    def run() -> float:
+        path = Path(out) / "features.h5"
+        path.unlink(missing_ok=True)
+        started = time.perf_counter()
+        done = bottlenecks.extract(folder, path, net, BATCH, progress=False)
+        assert (done.images, done.engine) == (PICTURES, "onnx"), done
+        return PICTURES / (time.perf_counter() - started)
+
+    run()  # exports the network
+    return run
+
+
+def flow_from_directory(folder: str, model: str) -> Callable[[], float]:
+    import h5py
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    net = _network(model)
+    scaled = ImageDataGenerator(preprocessing_function=net.preprocess_pixels)
+    pictures = scaled.flow_from_directory(
+        folder, target_size=(224, 224), batch_size=BATCH, class_mode=None, shuffle=False
+    )
+
+    def run() -> float:
+        pictures.reset()
+        started = time.perf_counter()
+        features = net.model.predict(pictures, verbose=0)
+        with h5py.File(Path(tempfile.gettempdir()) / "flow.h5", "w") as file:
+            file["features"] = features
+        assert features.shape[0] == FEWER
+        return FEWER / (time.perf_counter() - started)
+
+    run()
+    return run
+
+
+def dataset_from_directory(folder: str, model: str) -> Callable[[], float]:
+    import h5py
+    import keras
+    import tensorflow as tf
+
+    net = _network(model)
+    pictures = keras.utils.image_dataset_from_directory(
+        folder, labels=None, image_size=(224, 224), batch_size=BATCH, shuffle=False, verbose=False
+    )
+    pictures = pictures.map(net.preprocess_pixels, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def run() -> float:
+        started = time.perf_counter()
+        features = net.model.predict(pictures, verbose=0)
+        with h5py.File(Path(tempfile.gettempdir()) / "dataset.h5", "w") as file:
+            file["features"] = features
+        assert features.shape[0] == FEWER
+        return FEWER / (time.perf_counter() - started)
+
+    run()
+    return run
+
+
+def in_memory(folder: str, model: str, threads: str) -> Callable[[], float]:
+    """ONNX Runtime as it comes (0), or with as many threads that each run batches of their own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+    import onnxruntime
+
+    from helpers import engine
+
+    net = _network(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 0 if threads == "0" else 1
+    session = onnxruntime.InferenceSession(engine.exported(net.model), options)
+    (name,) = (tensor.name for tensor in session.get_inputs())
+    arrays = np.random.default_rng(0).uniform(-1, 1, (FEWER, 224, 224, 3)).astype("float32")
+    size = BATCH // max(1, int(threads))
+    batches = [{name: arrays[i : i + size]} for i in range(0, FEWER, size)]
+    pool = ThreadPoolExecutor(max(1, int(threads)))
+
+    def run() -> float:
+        started = time.perf_counter()
+        found = list(pool.map(lambda batch: session.run(None, batch)[0], batches))
+        assert sum(map(len, found)) == FEWER
+        return FEWER / (time.perf_counter() - started)
+
+    run()
+    return run
+
+
+def _network(model: str):  # type: ignore[no-untyped-def]
+    from helpers import catalogue, zoo
+
+    class Network(zoo.Pretrained):
+        def preprocess_pixels(self, pixels):  # type: ignore[no-untyped-def]
+            if self.entry.preprocessing == "lite":
+                return (pixels - 127.0) / 128.0
+            return pixels / 127.5 - 1.0
+
+    entry = catalogue.find(model)
+    built = zoo.build(model, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    return Network(model, model, "random", built, entry, 224)
+
+
+MAKERS = {
+    function.__name__: function
+    for function in (extract, flow_from_directory, dataset_from_directory, in_memory)
+}
+
+
+def pictures(folder: Path, count: int) -> str:
+    """Smooth random pictures of 224 x 224, about as large as photographs' files: 2 classes."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((224, 224), Image.Resampling.BICUBIC), "int16")
+        noisy = smooth + random.integers(-8, 9, smooth.shape)
+        Image.fromarray(noisy.clip(0, 255).astype("uint8")).save(path, quality=90)
+    return str(folder)
+
+
+OURS, LIMIT = "bottlenecks.extract", "limit: ONNX Runtime, arrays in memory"
+FLOW, DATASET = "ImageDataGenerator + predict", "image_dataset_from_directory + predict"
+TIMM = "PyTorch, timm (channels_last), DataLoader"
+AIMS = {
+    "MobileNet": {DATASET: 2.5, FLOW: 2.5, TIMM: 2.0, LIMIT: 0.85},
+    "EfficientNetLite0": {DATASET: 3.5, FLOW: 3.5, LIMIT: 0.85},
+}
+
+
+def measure(runs: int) -> list[Table]:
+    from helpers import engine
+
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        many, few = pictures(Path(folder, "many"), PICTURES), pictures(Path(folder, "few"), FEWER)
+        for model, aims in AIMS.items():
+            workers = {
+                OURS: Worker(__file__, "extract", many, model),
+                DATASET: Worker(__file__, "dataset_from_directory", few, model),
+                FLOW: Worker(__file__, "flow_from_directory", few, model),
+                LIMIT: Worker(__file__, "in_memory", few, model, "0"),
+                f"{LIMIT}, a batch a core": Worker(
+                    __file__, "in_memory", few, model, str(engine.cores())
+                ),
+            }
+            note = ""
+            if TIMM in aims:
+                workers[TIMM] = Worker(PEER, "extract", few, python=frame.PEERS)
+                found = workers[TIMM].versions
+                note = f"torch {found['torch']}, timm {found['timm']}."
+            values = frame.take_turns(workers, runs, warm_up=0)  # they have warmed up themselves
+            for worker in workers.values():
+                worker.close()
+            claims = [
+                Claim(f"against {name}", frame.ratio(values, OURS, name), least=least)
+                for name, least in aims.items()
+            ]
+            title = f"{model}, 224 x 224, JPEG files to HDF5"
+            tables.append(Table(title, "pictures/s", values, OURS, claims, note))
+    return tables
+
+
+if __name__ == "__main__" and not frame.serve(MAKERS):
+    frame.main(measure)

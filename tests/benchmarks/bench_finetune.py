@@ -1,0 +1,105 @@
+"""Fine-tuning: the frozen part once, or in every epoch.
+
+The plain way trains the whole network on pictures that are in memory, with everything below the
+line frozen; the other trains the part above the line on the frozen part's features, from HDF5.
+Weights are random, which does not change the speed.
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import frame
+import numpy as np
+from frame import Claim, Table
+from PIL import Image
+
+from helpers import bottlenecks, catalogue, datasets, finetune, images, zoo
+from helpers.backend import keras
+from helpers.bottlenecks import Batches
+from helpers.zoo import Pretrained
+
+BATCH, CLASSES = 16, 2
+
+
+def pictures(folder: Path, count: int, size: int) -> None:
+    """Smooth random pictures, in two classes."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / "ab"[number % CLASSES] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((size, size), Image.Resampling.BICUBIC).save(path)
+
+
+def network(name: str) -> Pretrained:
+    """A network with a new head, in the form that `extract` takes."""
+    keras.utils.set_random_seed(0)
+    entry = catalogue.find(name)
+    size = entry.input_size
+    base = zoo.build(name, include_top=False, pooling="avg", input_shape=(size, size, 3))
+    classes = keras.layers.Dense(CLASSES, activation="softmax")(base.output)
+    return Pretrained(name, name, "random", keras.Model(base.input, classes), entry, size)
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    model.compile(keras.optimizers.SGD(1e-4, 0.9), loss="sparse_categorical_crossentropy")
+    return model
+
+
+def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
+    net = network(name)
+    start = net.model.get_weights()
+    frozen, trainable = finetune.split(net.model, at)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures(Path(folder), count, net.input_size)
+        files = datasets.class_folders(folder)
+        x = net.preprocess([images.read(path) for path in files.paths()])
+        started = time.perf_counter()
+        path = Path(folder) / "at_the_line.h5"
+        bottlenecks.extract(folder, path, dataclasses.replace(net, model=frozen), progress=False)
+        once = time.perf_counter() - started
+
+        naive, above = compiled(net.model), compiled(trainable)
+        options = {"epochs": 1, "verbose": 0, "shuffle": False}
+        contenders = {
+            "split": lambda: above.fit(Batches(path, batch_size=BATCH), **options),
+            "the whole network": lambda: naive.fit(x, files.labels, BATCH, **options),
+        }
+        ends = {}
+        for way, train in contenders.items():
+            net.model.set_weights(start)
+            compiled(net.model), compiled(trainable)
+            train()
+            ends[way] = net.model.get_weights()
+        timed = {way: frame.seconds(train) for way, train in contenders.items()}
+        values = frame.take_turns(timed, runs, warm_up=1)
+    apart = max(
+        float(np.abs(one - other).max() / np.abs(other).max())
+        for one, other in zip(*ends.values(), strict=True)
+        if other.any()
+    )
+    saved = frame.ratio(values, "the whole network", "split")
+    return Table(
+        f"{name}, {net.input_size} x {net.input_size}, trained from {at}, {count} pictures",
+        "seconds an epoch",
+        values,
+        "split",
+        [
+            Claim("the whole network ÷ split", saved, least=least),
+            Claim("weights after an epoch, largest difference, in 1e-4", 1e4 * apart, most=1),
+        ],
+        f"The frozen part took {once:.1f} s, once, with its export to ONNX.",
+    )
+
+
+def measure(runs: int) -> list[Table]:
+    return [
+        compare("InceptionV3", "mixed9", 64, 4.0, runs),
+        compare("EfficientNetLite0", "block7a", 128, 6.0, runs),
+    ]
+
+
+if __name__ == "__main__":
+    frame.main(measure)
