@@ -255,11 +255,11 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Makes the reading of a picture stop the run, as Ctrl-C does."""
     real, seen = images.read, list[Any]()
 
-    def stop(path: Path) -> np.ndarray:
+    def stop(path: Path, *notes: Any) -> np.ndarray:
         seen.append(path)
         if len(seen) == count:
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, *notes)
 
     monkeypatch.setattr(images, "read", stop)
 
@@ -306,9 +306,9 @@ def test_what_was_done_is_not_read_again(
     interrupted(folder, tmp_path / "f.h5", net, monkeypatch, count=8)
     real, seen = images.read, list[str]()
 
-    def noting(path: Path) -> np.ndarray:
+    def noting(path: Path, *notes: Any) -> np.ndarray:
         seen.append(path.name)
-        return real(path)
+        return real(path, *notes)
 
     monkeypatch.setattr(images, "read", noting)
     done = extract(folder, tmp_path / "f.h5", net, batch_size=2)
