@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Answer, Server, hear_ctrl_c
 
-from helpers import downloads
+from helpers import downloads, sources
 from helpers.errors import DownloadError
 
 NAME = "weights.h5"
@@ -282,8 +282,8 @@ def test_without_a_hash_there_must_be_another_proof(serve: Serve, keep: Path) ->
 def test_a_server_that_drips_is_given_up(
     serve: Serve, keep: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, seen: str
 ) -> None:
-    monkeypatch.setattr(downloads, "ANSWER_SECONDS", 0.6)
-    monkeypatch.setattr(downloads, "CHUNK_SECONDS", 0.4)
+    monkeypatch.setattr(sources, "ANSWER_SECONDS", 0.6)
+    monkeypatch.setattr(sources, "CHUNK_SECONDS", 0.4)
     server = serve({NAME: answer})
     started = time.monotonic()
     with pytest.raises(DownloadError, match=seen):
@@ -300,7 +300,7 @@ def test_a_network_that_swallows_everything_is_given_up(
         over.wait(60)
         raise OSError("given up")
 
-    monkeypatch.setattr(downloads, "ANSWER_SECONDS", 0.4)
+    monkeypatch.setattr(sources, "ANSWER_SECONDS", 0.4)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     started = time.monotonic()
     try:
@@ -351,14 +351,14 @@ def test_a_copy_from_a_folder_goes_on_too(keep: Path, tmp_path: Path, closed_por
     begun(keep, BAD[:100_000])
     (tmp_path / NAME).write_bytes(GOOD)
     offsets = []
-    real = downloads._from_folder
+    real = sources._from_folder
 
     def noted(path: str, offset: int) -> Any:
         offsets.append(offset)
         return real(path, offset)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(downloads, "_from_folder", noted)
+        patch.setattr(sources, "_from_folder", noted)
         downloads.fetch(File(f"{closed_port}/{NAME}"), keep, [str(tmp_path)])
     assert (keep / NAME).read_bytes() == GOOD
     assert offsets == [100_000]
@@ -381,7 +381,7 @@ def test_the_offset_of_a_206_is_checked_before_the_rest_is_fetched(
         if handler.headers["Range"]:
             say_nothing(handler)
 
-    monkeypatch.setattr(downloads, "CHUNK_SECONDS", 0.4)
+    monkeypatch.setattr(sources, "CHUNK_SECONDS", 0.4)
     begun(keep, GOOD[:100_000])
     server = serve({NAME: other_offset_and_wait})
     downloads.fetch(File(f"{server.url}/{NAME}"), keep)
