@@ -290,6 +290,8 @@ def test_vgg16_by_parts(tmp_path: Path, name: str, write: Write) -> None:
     assert not np.allclose(sequential.predict_on_batch(picture), wanted, atol=1e-6)
     assert len(h5files.load_weights(sequential, tmp_path / name).loaded) == 26
     assert np.allclose(sequential.predict_on_batch(picture), wanted, atol=1e-6)
+    with pytest.raises(WeightsRefused, match=r"9 layers more .*file's beginning, .*with partial"):
+        h5files.load_weights(part, tmp_path / name)
     report = h5files.load_weights(part, tmp_path / name, partial=True)
     assert (len(report.loaded), len(report.unexpected)) == (8, 18)
     inner = keras.Model(functional.inputs, functional.get_layer("block2_pool").output)
@@ -369,6 +371,7 @@ def test_a_file_with_channels_first_gives_the_same_answers(
     report = h5files.load_weights(model, tmp_path / name, **said)
     assert ("kernels turned by 180°" in report.notes) == theano
     assert "kernels transposed from (out, in, rows, columns)" in report.notes
+    assert [note for note in report.notes if note.startswith("d/kernel: rows reordered")]
     picture = np.random.default_rng(6).normal(size=(3, 8, 8))
     got = model.predict_on_batch(picture.transpose(1, 2, 0)[None])
     assert np.allclose(got[0], answer(picture), atol=1e-4)

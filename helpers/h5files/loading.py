@@ -1,22 +1,21 @@
 """Weights of any layout → a Keras 3 model: everything is compared before anything is assigned."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from helpers.errors import ArgumentError, WeightsRefused
 from helpers.h5files import kernels, layouts
+from helpers.h5files.conventions import Convention, Conventions, channels_last
 from helpers.h5files.layouts import Contents, StoredLayer, StoredWeight
+from helpers.h5files.pairing import Pair, by_class, pairs
 from helpers.h5files.report import Mismatch, Report, few
 
 if TYPE_CHECKING:
     import keras
-
-Convention = Literal["tf", "th"]
 
 LONGEST_HEAD = 3  # layers with weights: VGG's
 
@@ -30,6 +29,7 @@ class _Match:
     shape: tuple[int, ...]
     sources: Sequence[StoredWeight]
     convert: Callable[[list[np.ndarray]], np.ndarray]
+    note: str = ""
 
 
 def load_weights(
@@ -79,23 +79,24 @@ def load_weights(
         raise ArgumentError(f"{model.name}: it has no weights yet. Build it, on an Input, first.")
     with layouts.opened(path) as contents:
         layouts.refuse_links(contents)
-        pairs, missing, unexpected = _pairs(model, contents, by_name)
+        paired, missing, unexpected = pairs(model, contents, by_name)
         if (missing or unexpected) and not (by_name or partial):
             raise WeightsRefused(_other_layers(contents, model, missing, unexpected))
-        conventions = _Conventions.of(contents, pairs, dim_ordering, trained_kernels)
+        conventions = Conventions.of(contents, paired, dim_ordering, trained_kernels)
         matches, wrong = [], []
-        for pair in pairs:
+        for pair in paired:
             for match in _matches(pair, conventions):
                 if match.shape == tuple(match.variable.shape):
                     matches.append(match)
                 else:
                     wrong.append(Mismatch(match.name, tuple(match.variable.shape), match.shape))
+        notes = conventions.notes() if any(len(match.shape) == 4 for match in matches) else ()
         report = Report(
             tuple(match.name for match in matches),
             tuple(f"{layer.name}/{w.name}" for layer in missing for w in layer.weights),
             tuple(f"{layer.name}/{w.name}" for layer in unexpected for w in layer.weights),
             tuple(wrong),
-            conventions.notes(matches),
+            (*notes, *(match.note for match in matches if match.note)),
         )
         if wrong and not skip_mismatch:
             raise WeightsRefused(
@@ -116,129 +117,7 @@ def load_weights(
     return report
 
 
-class _Pair(NamedTuple):
-    layer: Any
-    stored: StoredLayer
-
-
-def _pairs(
-    model: "keras.Model", contents: Contents, by_name: bool
-) -> tuple[list[_Pair], list[Any], list[StoredLayer]]:
-    """The layers of both sides that belong together; the model's alone; the file's alone."""
-    here = [layer for layer in model.layers if layer.weights]
-    there = [layer for layer in contents.layers if layer.weights]
-    if by_name:
-        keys_here = [layer.name for layer in here]
-        keys_there = [layer.name for layer in there]
-    elif contents.layout in ("keras3_weights", "keras"):
-        classes = _by_class(model.layers)
-        keys_here = [classes[id(layer)] for layer in here]
-        keys_there = [layer.key for layer in there]
-    else:
-        keys_here = [str(k) for k in range(len(here))]
-        keys_there = [str(k) for k in range(len(there))]
-    stored = dict(zip(keys_there, there, strict=True))
-    pairs = [
-        _Pair(layer, stored[key])
-        for key, layer in zip(keys_here, here, strict=True)
-        if key in stored
-    ]
-    missing = [layer for key, layer in zip(keys_here, here, strict=True) if key not in stored]
-    known = set(keys_here)
-    return pairs, missing, [layer for key, layer in stored.items() if key not in known]
-
-
-def _by_class(layers: Sequence[Any]) -> dict[int, str]:
-    """Keras 3's keys: the class in snake case, and its number among the layers of that class."""
-    keys, count = {}, dict[str, int]()
-    for layer in layers:
-        name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
-        name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-        seen = count[name] = count.get(name, -1) + 1
-        keys[id(layer)] = f"{name}_{seen}" if seen else name
-    return keys
-
-
-@dataclass(frozen=True)
-class _Conventions:
-    """th or tf, for a whole file."""
-
-    channels_first: bool
-    turn: bool
-    keras3: bool
-
-    @classmethod
-    def of(
-        cls,
-        contents: Contents,
-        pairs: Sequence[_Pair],
-        dim_ordering: Convention | None,
-        trained_kernels: Convention | None,
-    ) -> "_Conventions":
-        for argument, value in (
-            ("dim_ordering", dim_ordering),
-            ("trained_kernels", trained_kernels),
-        ):
-            if value not in (None, "tf", "th"):
-                raise ArgumentError(f'{argument}: expected "tf" or "th", got {value!r}.')
-        if contents.layout in ("keras3_weights", "keras"):
-            return cls(False, False, True)
-        stem = contents.path.name.lower()
-        ordering = dim_ordering or _said(r"(th|tf)_dim_ordering", stem)
-        orderings = {o for pair in pairs for o in _orderings(pair)}
-        first = ordering == "th" if ordering else orderings == {"th"}
-        trained = trained_kernels or _said(r"(th|tf)_kernels", stem)
-        if trained is None and "backend" in contents.attributes:
-            trained = "th" if contents.attributes["backend"] == "theano" else "tf"
-        if trained is None and first and _turnable(pairs):
-            raise WeightsRefused(
-                f"{contents.path.name}: its kernels are stored (out, in, rows, columns), and "
-                "nothing says whether Theano trained it, whose convolution turns each kernel by "
-                '180°. Say trained_kernels="th" (turned) or trained_kernels="tf" (not). Nothing '
-                "was loaded."
-            )
-        return cls(first, trained == "th", False)
-
-    def notes(self, matches: Sequence[_Match]) -> tuple[str, ...]:
-        """What was done about them, where there was something to do."""
-        if not any(len(match.shape) == 4 for match in matches):
-            return ()
-        done = []
-        if self.channels_first:
-            done.append("kernels transposed from (out, in, rows, columns)")
-        if self.turn:
-            done.append("kernels turned by 180°")
-        return tuple(done)
-
-
-def _said(pattern: str, text: str) -> str | None:
-    match = re.search(pattern, text)
-    return match[1] if match else None
-
-
-def _orderings(pair: _Pair) -> Iterator[Convention]:
-    """What the shape of a layer's kernel says; nothing where both would fit."""
-    wanted, got = _kernel_shapes(pair)
-    if len(wanted) == len(got) == 4 and wanted != got and _channels_last(got) == wanted:
-        yield "th"
-    elif len(wanted) == 4 and wanted == got and _channels_last(got) != wanted:
-        yield "tf"
-
-
-def _turnable(pairs: Sequence[_Pair]) -> bool:
-    shapes = [wanted for wanted, got in map(_kernel_shapes, pairs) if len(wanted) == len(got) == 4]
-    return any(shape[:2] != (1, 1) for shape in shapes)
-
-
-def _kernel_shapes(pair: _Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(pair.layer.weights[0].shape), pair.stored.weights[0].shape
-
-
-def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[2], shape[3], shape[1], shape[0])
-
-
-def _matches(pair: _Pair, conventions: _Conventions) -> Iterator[_Match]:
+def _matches(pair: Pair, conventions: Conventions) -> Iterator[_Match]:
     layer, stored = pair.layer, pair.stored.weights
     kind = type(layer).__name__
     if conventions.keras3:
@@ -263,7 +142,7 @@ def _matches(pair: _Pair, conventions: _Conventions) -> Iterator[_Match]:
         yield match
 
 
-def _other_arrays(pair: _Pair, expected: Sequence[str]) -> str:
+def _other_arrays(pair: Pair, expected: Sequence[str]) -> str:
     return (
         f"{pair.layer.name}: expected {len(expected)} arrays ({few(expected)}), the file's "
         f"{pair.stored.name} has {len(pair.stored.weights)} "
@@ -277,20 +156,20 @@ def _plain(layer: Any, variable: Any, weight: StoredWeight) -> _Match:
     )
 
 
-def _convolution(match: _Match, weight: StoredWeight, conventions: _Conventions) -> _Match:
+def _convolution(match: _Match, weight: StoredWeight, conventions: Conventions) -> _Match:
     first, turn = conventions.channels_first, conventions.turn
-    shape = _channels_last(weight.shape) if first else weight.shape
-    return _Match(
-        match.name, match.variable, shape, [weight], lambda a: kernels.kernel(a[0], first, turn)
-    )
+    shape = channels_last(weight.shape) if first else weight.shape
+    return replace(match, shape=shape, convert=lambda a: kernels.kernel(a[0], first, turn))
 
 
 def _after_flatten(match: _Match, layer: Any, weight: StoredWeight) -> _Match:
     shape = _flattened(layer)
     if shape is None or np.prod(shape) != weight.shape[0]:
         return match
-    return _Match(
-        match.name, match.variable, weight.shape, [weight], lambda a: kernels.dense(a[0], shape)
+    return replace(
+        match,
+        convert=lambda arrays: kernels.dense(arrays[0], shape),
+        note=f"{match.name}: rows reordered, for the map before it was flattened channels first",
     )
 
 
@@ -351,7 +230,7 @@ def _tracked(layer: Any, stored: Sequence[StoredWeight], prefix: str) -> Iterato
 def _children(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
     """What stands under a name in a layer: another layer, or, under `layers`, several."""
     if name == "layers" and hasattr(layer, "layers"):
-        keys = _by_class(layer.layers)
+        keys = by_class(layer.layers)
         yield from ((f"layers/{keys[id(one)]}", one) for one in layer.layers)
     else:
         child = vars(layer).get(name)
@@ -371,6 +250,9 @@ def _other_layers(
         outputs = tuple(missing[-1].weights[-1].shape[-1:])
         why = f"the model has a {_number(outputs)}-class head, the file has none"
         todo = "Build the model with include_top=False, or load the rest with partial"
+    elif unexpected and not missing:
+        why = f"the model ends, and the file has {len(unexpected)} layers more"
+        todo = "If the model is the file's beginning, load that with partial"
     else:
         why = "their layers are others"
         todo = "Build the model that the file belongs to, or match layers by_name"
