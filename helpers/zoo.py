@@ -115,10 +115,13 @@ def pretrained(
     else:
         try:
             if policy == "bundled":
+                megabytes = entry.size_mb
+                if not include_top and entry.weights_notop:
+                    megabytes = entry.weights_notop.size_mb
                 raise WeightsNotFound(
                     "HELPERS_WEIGHTS=bundled asks for what came by pip. For "
                     f"{entry.name}'s own answers set it to auto: Keras's weight file "
-                    f"({entry.size_mb:.0f} MB) is then looked for here, and downloaded once."
+                    f"({megabytes:.0f} MB) is then looked for here, and downloaded once."
                 )
             path = weights.fetch(entry.name, include_top)
             source = f"{path.name} (ImageNet, published by Keras)"

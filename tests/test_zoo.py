@@ -33,6 +33,14 @@ def test_build_names_the_nearest_model() -> None:
 # --- the stand-in --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("include_top", "megabytes"), [(True, 528), (False, 56)])
+def test_the_banner_says_how_large_the_file_is_that_was_wanted(
+    include_top: bool, megabytes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo.pretrained("VGG16", include_top=include_top)
+    assert f"({megabytes} MB)" in capsys.readouterr().err
+
+
 def test_bundled_gives_the_stand_in_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
     net = zoo.pretrained("ResNet50")
     assert (net.name, net.wanted, net.weights) == (
