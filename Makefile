@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check fuzz course store labs ladder clean
+.PHONY: lab test check fuzz bench course store labs ladder clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -26,6 +26,10 @@ fuzz: .venv/ready
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
 		$(BIN)/pytest -s tests/fuzz
 
+# Ours, the peers and the limit, in turns; writes tests/benchmarks/RESULTS.md. Half an hour, quiet.
+bench: .venv/ready .venv-bench/ready
+	$(BIN)/python tests/benchmarks/frame.py
+
 course: .venv/ready
 	$(BIN)/python notebooks/build.py
 
@@ -45,5 +49,10 @@ ladder: .venv/ready
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[audio,cluster,labs,site,test]'
 	touch $@
 
+.venv-bench/ready: tests/benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --disable-pip-version-check -r tests/benchmarks/peers.txt
+	touch $@
+
 clean:
-	rm -rf .venv build
+	rm -rf .venv .venv-bench build

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import frame
+import pytest
 from frame import Claim, Table, Worker
 
 PICTURES, FEWER, BATCH = 960, 192, 32
@@ -146,6 +147,62 @@ def pictures(folder: Path, count: int) -> str:
     return str(folder)
 
 
+def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
+    """The processor time of each part of `extract`, in all threads."""
+    import dataclasses
+    import threading
+
+    from helpers import bottlenecks, datasets, engine, images, partfile, zoo
+
+    spent: dict[str, float] = {}
+    adding = threading.Lock()
+
+    def timed(part: str, function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*arguments: object, **more: object) -> object:
+            started = time.thread_time()
+            try:
+                return function(*arguments, **more)
+            finally:
+                with adding:
+                    spent[part] = spent.get(part, 0) + time.thread_time() - started
+
+        return wrapped
+
+    def choose(*arguments: object) -> engine.Engine:
+        found = real_choose(*arguments)  # type: ignore[arg-type]
+        return dataclasses.replace(found, run=timed(NETWORK, found.run))  # type: ignore[arg-type]
+
+    real_choose = engine.choose
+    parts = {
+        "reading and decoding": (images, "read"),
+        "cropping, resizing, scaling": (zoo.Pretrained, "preprocess"),
+        "choosing the engine: its first batch, both ways": (engine, "choose"),
+        "writing and flushing": (partfile.Part, "write"),
+        "listing the folder": (datasets, "class_folders"),
+        "hashing weights and names": (bottlenecks, "_fingerprint"),
+    }
+    net = _network(model)
+    values: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as out, pytest.MonkeyPatch.context() as patch:
+        bottlenecks.extract(folder, Path(out) / "warm.h5", net, BATCH, progress=False)
+        patch.setattr(engine, "choose", choose)
+        for part, (owner, name) in parts.items():
+            patch.setattr(owner, name, timed(part, getattr(owner, name)))
+        for turn in range(runs):
+            spent.clear()
+            wall, processor = time.perf_counter(), time.process_time()
+            bottlenecks.extract(folder, Path(out) / f"{turn}.h5", net, BATCH, progress=False)
+            spent[IDLE] = engine.cores() * (time.perf_counter() - wall)
+            spent[ALL] = time.process_time() - processor
+            spent[IDLE] -= spent[ALL]
+            spent["the rest"] = 2 * spent[ALL] - sum(spent.values()) + spent[IDLE]
+            for part in (ALL, NETWORK, *parts, "the rest", IDLE):
+                values.setdefault(part, []).append(spent.get(part, 0.0))
+    title = f"Where the time of extract goes: {model}, {PICTURES} pictures"
+    return Table(title, "seconds of processor time", values, ALL)
+
+
+ALL, NETWORK, IDLE = "all threads", "the network, in ONNX Runtime", "cores that waited"
 OURS, LIMIT = "bottlenecks.extract", "limit: ONNX Runtime, arrays in memory"
 FLOW, DATASET = "ImageDataGenerator + predict", "image_dataset_from_directory + predict"
 TIMM = "PyTorch, timm (channels_last), DataLoader"
@@ -185,6 +242,7 @@ def measure(runs: int) -> list[Table]:
             ]
             title = f"{model}, 224 x 224, JPEG files to HDF5"
             tables.append(Table(title, "pictures/s", values, OURS, claims, note))
+            tables.append(where_the_time_goes(many, model, runs))
     return tables
 
 

@@ -147,12 +147,13 @@ class Worker:
     def __init__(
         self, script: str | Path, name: str, *arguments: str, python: str | Path = sys.executable
     ) -> None:
+        self.name = name
         command = [str(python), str(script), "--serve", name, *arguments]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )
-        self.name, self.versions = name, json.loads(self._answer())
+        self.versions = json.loads(self._answer())
 
     def __call__(self) -> float:
         assert self.process.stdin
