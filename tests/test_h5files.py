@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -625,6 +626,79 @@ def test_an_archive_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
         archive.writestr("model.weights.h5", b"\0" * (1 << 25))
     with pytest.raises(WeightsRefused, match="declares 33,554,432 bytes"):
         h5files.tree(tmp_path / "x.keras")
+
+
+def zipped(path: Path, members: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytearray:
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return bytearray(path.read_bytes())
+
+
+def test_an_archive_that_lies_about_what_is_stored_is_refused(tmp_path: Path) -> None:
+    data = zipped(tmp_path / "x.keras", {"model.weights.h5": b"\0" * (1 << 25)})
+    at = data.index(b"PK\x01\x02") + 20  # its compressed size, in the directory at the end
+    data[at : at + 4] = (1 << 25).to_bytes(4, "little")
+    (tmp_path / "x.keras").write_bytes(data)
+    with pytest.raises(WeightsRefused, match="declares 33,554,432 bytes"):
+        h5files.tree(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [(zipfile.ZIP_DEFLATED, "bytes"), (zipfile.ZIP_STORED, "bytes"), (zipfile.ZIP_STORED, "end")],
+)
+def test_a_damaged_archive_is_refused(tmp_path: Path, kind: int, damage: str) -> None:
+    keras3(tmp_path / "x.weights.h5", small())
+    content = (tmp_path / "x.weights.h5").read_bytes()
+    data = zipped(tmp_path / "x.keras", {"model.weights.h5": content}, kind)
+    if damage == "bytes":
+        data[60:90] = b"\xff" * 30
+    else:  # both sizes, which are one where nothing is compressed
+        at = data.index(b"PK\x01\x02") + 20
+        data[at : at + 8] = (1 << 20).to_bytes(4, "little") * 2
+    (tmp_path / "x.keras").write_bytes(data)
+    with pytest.raises(WeightsRefused, match=r"x\.keras: (damaged|model)"):
+        h5files.tree(tmp_path / "x.keras")
+
+
+def test_of_an_archives_notes_only_the_beginning_is_read(tmp_path: Path) -> None:
+    keras3(tmp_path / "x.weights.h5", small())
+    content = (tmp_path / "x.weights.h5").read_bytes()
+    notes = b'{"keras_version": "3.1.0"}' + b" " * 50_000_000
+    zipped(tmp_path / "x.keras", {"model.weights.h5": content, "metadata.json": notes})
+    tracemalloc.start()
+    try:
+        assert h5files.tree(tmp_path / "x.keras").attributes == {"keras_version": "3.1.0"}
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_number_of_arrays_that_cannot_be_is_refused_at_the_first(tmp_path: Path) -> None:
+    by_number(tmp_path / "x.h5", small())
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["layer_3"].attrs["nb_params"] = 1 << 40
+    with pytest.raises(WeightsRefused, match="'param_2' is listed in the file, and is not there"):
+        h5files.tree(tmp_path / "x.h5")
+
+
+def test_gates_of_unequal_sizes_change_nothing(tmp_path: Path) -> None:
+    written_gates(tmp_path / "x.h5", "zrh", units=3, inputs=2)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file.attrs["layer_names"] = [b"first", b"r"]
+        group = file.create_group("first")
+        group.attrs["weight_names"] = [b"first_W"]
+        group["first_W"] = np.ones((2, 2))
+        del file["r/r_W_r"]
+        file["r/r_W_r"] = np.zeros((2, 4))
+    model = keras.Sequential([
+        keras.Input((5, 2)), layers.Dense(2, use_bias=False), layers.GRU(3, reset_after=False),
+    ])  # fmt: skip
+    before = model.get_weights()
+    with pytest.raises(WeightsRefused, match=r"gru/kernel expected \(2, 9\), got \(2, 10\)"):
+        h5files.load_weights(model, tmp_path / "x.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_what_is_no_number_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import itertools
 import math
 import re
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,12 @@ ARCHIVED = "model.weights.h5"
 MOST_COMPRESSION = 20
 SMALL = 16 << 20
 MOST_DEPTH = 32
+MOST_NOTES = 1 << 16
 
 # What h5py raises on files that are damaged, or made to do damage.
 DAMAGE = (
     OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError,
-    AttributeError, zipfile.BadZipFile, NotImplementedError,
+    AttributeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError,
 )  # fmt: skip
 
 
@@ -177,14 +179,16 @@ def _source(path: Path) -> tuple[Path | io.BytesIO, dict[str, str]]:
                 f"{path.name}: a zip archive without {ARCHIVED}, so no .keras file."
             )
         info = archive.getinfo(ARCHIVED)
-        if info.file_size > max(SMALL, MOST_COMPRESSION * info.compress_size):
+        stored = min(info.compress_size, path.stat().st_size)
+        if info.file_size > max(SMALL, MOST_COMPRESSION * stored):
             raise WeightsRefused(
                 f"{path.name}: {ARCHIVED} declares {info.file_size:,} bytes, and "
-                f"{info.compress_size:,} are stored. Nothing was loaded."
+                f"{stored:,} are stored. Nothing was loaded."
             )
         attributes = {}
         if "metadata.json" in archive.namelist():
-            text = archive.read("metadata.json").decode("utf-8", "replace")
+            with archive.open("metadata.json") as member:
+                text = member.read(MOST_NOTES).decode("utf-8", "replace")
             if match := re.search(r'"keras_version": "([\w.]+)"', text):
                 attributes["keras_version"] = match[1]
         with archive.open(info) as member:
@@ -225,7 +229,7 @@ def _contents(path: Path, file: h5py.File, zipped: bool) -> Contents:
 def _numbered(root: h5py.Group) -> Iterator[StoredLayer]:
     for k in range(int(root.attrs["nb_layers"])):
         group = _member(root, f"layer_{k}")
-        names = [f"param_{p}" for p in range(int(group.attrs.get("nb_params", 0)))]
+        names = (f"param_{p}" for p in range(int(group.attrs.get("nb_params", 0))))
         yield _layer(f"layer_{k}", group, names)
 
 
@@ -235,7 +239,7 @@ def _named(root: h5py.Group) -> Iterator[StoredLayer]:
         yield _layer(name, group, _names(group, "weight_names") or [])
 
 
-def _layer(name: str, group: h5py.Group, names: list[str]) -> StoredLayer:
+def _layer(name: str, group: h5py.Group, names: Iterable[str]) -> StoredLayer:
     return StoredLayer(name, name, [StoredWeight(n, _data(group, n)) for n in names])
 
 

@@ -192,14 +192,13 @@ def _recurrent(layer: Any, kind: str, stored: list[StoredWeight]) -> Iterator[_M
             "The file's multiplies by the reset gate before the matrix. Use Keras 1's recurrent "
             "activation too, clip(0.2 * x + 0.5, 0, 1). Nothing was loaded."
         )
-    count = len(stored) // 3
     for part, variable in enumerate(layer.weights):
-        one = stored[part].shape
+        gates = [weight.shape for weight in stored[part::3]]
 
         def convert(arrays: list[np.ndarray], part: int = part) -> np.ndarray:
             return kernels.gates(kind, arrays)[part]
 
-        shape = (*one[:-1], count * one[-1])
+        shape = (*gates[0][:-1], sum(gate[-1] for gate in gates))
         yield _Match(f"{layer.name}/{variable.name}", variable, shape, stored, convert)
 
 
