@@ -240,6 +240,8 @@ def _work(target: str, memory: int) -> None:
             except HelpersError as error:
                 text = str(error).replace(line.strip(), "FILE")
                 outcome = f"{type(error).__name__}: {re.sub(r'[0-9]+', '#', text)[:100]}"
+                if "Unable to allocate" in text:  # an array: only this process's limit stopped it
+                    found = outcome
             except Exception:  # every other error is what is looked for here
                 found = " | ".join(traceback.format_exc().strip().splitlines()[-3:])
         more = max(_peak() - base, 0) if base else 0
@@ -253,6 +255,8 @@ def _limit(memory: int) -> int:
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * memory, used + 2 * memory))
+    # The peak begins anew: TensorFlow's import took more for a while, which would hide as much.
+    Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
 

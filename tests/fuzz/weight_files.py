@@ -1,8 +1,13 @@
 """Weight files for the fuzzer: sound ones of every layout, and what it does with damaged ones."""
 
+import contextlib
 import functools
+import io
+import math
 import random
 import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +16,36 @@ import numpy as np
 
 from helpers import h5files
 from helpers.errors import HelpersError
+from helpers.h5files import layouts
 
-SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+Shapes = dict[str, dict[str, tuple[int, ...]]]
+SHAPES: Shapes = {
     "c": {"kernel": (3, 3, 2, 3), "bias": (3,)},
     "b": {"gamma": (3,), "beta": (3,), "moving_mean": (3,), "moving_variance": (3,)},
-    "d": {"kernel": (12, 2), "bias": (2,)},
+    "d": {"kernel": (12, 6), "bias": (6,)},
+    "g": {"kernel": (2, 9), "recurrent_kernel": (3, 9), "bias": (9,)},
 }
+# Keras 1 kept a recurrent layer's gates apart.
+GATE: dict[str, tuple[int, ...]] = {"W": (2, 3), "U": (3, 3), "b": (3,)}
+KERAS_1 = SHAPES | {"g": {f"{part}_{gate}": GATE[part] for gate in "zrh" for part in GATE}}
 
 
 def read(path: Path) -> None:
-    """The target: a tree, all arrays, and loading; a refusal must leave the model as it was."""
+    """The target: a tree, loading, all arrays; a refusal must leave the model as it was.
+
+    Every other file, by its size, is loaded as far as it fits.
+    """
+    tree = h5files.tree(path)
+    str(tree), tree._repr_html_()
     model, before = _model()
+    lenient = path.stat().st_size % 2 == 1
     try:
-        tree = h5files.tree(path)
-        str(tree), tree._repr_html_()
-        h5files.read(path)
-        h5files.load_weights(model, path)
+        h5files.load_weights(model, path, partial=lenient, skip_mismatch=lenient)
     except HelpersError:
         _compare(model, before)
         raise
     model.set_weights(before)
+    h5files.read(path)
 
 
 def sound() -> list[bytes]:
@@ -38,52 +53,134 @@ def sound() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.h5"
         return [
-            _written(path, by_number),
-            _written(path, by_name),
-            _written(path, by_name, compression="gzip", shuffle=True),
-            _written(path, whole_model),
-            _written(path, by_class),
-            _archived(Path(folder) / "x.keras"),
+            _written(path, by_number, KERAS_1),
+            _written(path, by_name, KERAS_1),
+            _written(path, by_name, SHAPES, compression="gzip", shuffle=True),
+            _written(path, whole_model, SHAPES),
+            _written(path, by_class, SHAPES),
+            _archived(_written(path, by_class, SHAPES)),
+            _archived(_written(path, by_class, SHAPES), zipfile.ZIP_DEFLATED),
         ]
 
 
-def repair(data: bytes, _: random.Random) -> bytes:
-    """HDF5's older format, which Keras writes, has no checksums to set right."""
-    return data
+# --- files that lie: sound as HDF5, but not as weight files --------------------------------------
+
+NUMBERS = (-1, 0, 1, 2, 3, 12, 1000, 2**31, 2**40, 2**62)
+KINDS = ("f4", "f2", "f8", "i8", "u1", "c16", "S9", h5py.string_dtype(), "V5", "M8[s]")
+WORDS = (
+    "layers", "vars", "0", "kernel", "bias", "gru", "cell", "c/kernel:0", "model_weights",
+    "seed_generator", "layer_0", "d", "..", "", "\x1b[31m<b>", "x" * 300,
+)  # fmt: skip
 
 
-def by_number(file: h5py.File, **options: Any) -> None:
+def lies(sound: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
+    """Sound HDF5 files with other attributes, shapes, kinds, names and links than they should have.
+
+    Damage to the bytes mostly ends in HDF5's own checks; these get past them.
+    """
+    chance = random.Random(seed)
+    for _ in range(count):
+        data = chance.choice(sound)
+        archived = data.startswith(layouts.ZIP_START)
+        if archived:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read(layouts.ARCHIVED)
+        data = _lie(data, chance) + b" " * chance.randrange(2)
+        yield _archived(data) if archived else data
+
+
+def _lie(data: bytes, chance: random.Random) -> bytes:
+    lying = io.BytesIO(data)
+    with h5py.File(lying, "r+") as file:
+        for _ in range(chance.choice((1, 1, 2, 5))):
+            names: list[str] = []
+            file.visit(names.append)
+            change = chance.choice((_attribute, _attribute, _dataset, _dataset, _link, _move))
+            with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError):
+                # h5py itself will not have some of them.
+                change(file[chance.choice(["/", *names])], chance)
+    return lying.getvalue()
+
+
+def _attribute(item: Any, chance: random.Random) -> None:
+    names = [*item.attrs, "nb_layers", "nb_params", "layer_names", "weight_names", "name"]
+    name = chance.choice(names)
+    words = [chance.choice(WORDS) for _ in range(chance.randrange(5))]
+    old = item.attrs.get(name)
+    values = [chance.choice(NUMBERS), words, chance.choice(WORDS), np.array(words, "S"), 1.5, True]
+    if isinstance(old, np.ndarray) and old.size:
+        values += [chance.sample([*old], len(old)), old[:-1], [*old, *old]]
+    item.attrs[name] = chance.choice(values)
+
+
+def _dataset(item: Any, chance: random.Random) -> None:
+    if not isinstance(item, h5py.Dataset):
+        return
+    old = item.shape or ()
+    shape = tuple(chance.choice((*NUMBERS[2:], *old)) for _ in range(chance.randrange(6)))
+    if chance.random() < 0.4:
+        shape = tuple(chance.sample(old, len(old)))
+    parent, name = item.parent, item.name.rpartition("/")[2]
+    del parent[name]
+    options: dict[str, Any] = {"chunks": tuple(min(n, 50) for n in shape)} if shape else {}
+    if options and chance.random() < 0.5:
+        options["compression"] = "gzip"
+    kind = chance.choice((*["f4"] * 8, *KINDS))
+    if math.prod(shape) < 10_000 and kind == "f4":
+        options["data"] = np.ones(shape, "f4")
+    if chance.random() < 0.3:
+        options.pop("chunks", None), options.pop("compression", None)
+    parent.create_dataset(name, shape, kind, **options)
+
+
+def _link(item: Any, chance: random.Random) -> None:
+    if item.name == "/":
+        return
+    parent, name, file = item.parent, item.name.rpartition("/")[2], item.file
+    target = chance.choice((
+        h5py.SoftLink("/d"), h5py.SoftLink("/nowhere"), h5py.ExternalLink("/etc/passwd", "/"),
+        file["/"], parent, h5py.Empty("f4"), np.float32(3), np.dtype("f4"),
+    ))  # fmt: skip
+    del parent[name]
+    parent[name] = target
+
+
+def _move(item: Any, chance: random.Random) -> None:
+    if item.name != "/":
+        item.file.move(item.name, f"{item.parent.name.rstrip('/')}/{chance.choice(WORDS)}")
+
+
+def by_number(file: h5py.File, layers: Shapes, **options: Any) -> None:
     """Keras 1's `layer_K/param_P`."""
-    file.attrs["nb_layers"] = len(SHAPES)
-    for k, shapes in enumerate(SHAPES.values()):
+    file.attrs["nb_layers"] = len(layers)
+    for k, shapes in enumerate(layers.values()):
         group = file.create_group(f"layer_{k}")
         group.attrs["nb_params"] = len(shapes)
         for p, shape in enumerate(shapes.values()):
             group.create_dataset(f"param_{p}", data=_array(shape), **options)
 
 
-def by_name(file: h5py.Group, **options: Any) -> None:
+def by_name(file: h5py.Group, layers: Shapes, **options: Any) -> None:
     """Keras 1 and 2: lists of names in attributes."""
     file.attrs["backend"] = b"tensorflow"
-    file.attrs["layer_names"] = [name.encode() for name in SHAPES]
-    for name, shapes in SHAPES.items():
+    file.attrs["layer_names"] = [name.encode() for name in layers]
+    for name, shapes in layers.items():
         group = file.create_group(name)
         group.attrs["weight_names"] = [f"{name}/{weight}:0".encode() for weight in shapes]
         for weight, shape in shapes.items():
             group.create_dataset(f"{name}/{weight}:0", data=_array(shape), **options)
 
 
-def whole_model(file: h5py.File, **options: Any) -> None:
+def whole_model(file: h5py.File, layers: Shapes, **options: Any) -> None:
     """The same, below `model_weights`."""
     file.attrs["model_config"] = '{"class_name": "Sequential"}'
-    by_name(file.create_group("model_weights"), **options)
+    by_name(file.create_group("model_weights"), layers, **options)
 
 
-def by_class(file: h5py.File, **options: Any) -> None:
+def by_class(file: h5py.File, layers: Shapes, **options: Any) -> None:
     """Keras 3's `layers/CLASS/vars/P`."""
-    for key, shapes in zip(
-        ("conv2d", "batch_normalization", "dense"), SHAPES.values(), strict=True
-    ):
+    keys = ("conv2d", "batch_normalization", "dense", "gru/cell")
+    for key, shapes in zip(keys, layers.values(), strict=True):
         group = file.create_group(f"layers/{key}/vars")
         for p, shape in enumerate(shapes.values()):
             group.create_dataset(str(p), data=_array(shape), **options)
@@ -93,18 +190,21 @@ def _array(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).random(shape, "float32")
 
 
-def _written(path: Path, write: Any, **options: Any) -> bytes:
+def _written(path: Path, write: Any, layers: Shapes, **options: Any) -> bytes:
     with h5py.File(path, "w") as file:
         if options:
             options["chunks"] = True
-        write(file, **options)
+        write(file, layers, **options)
     return path.read_bytes()
 
 
-def _archived(path: Path) -> bytes:
-    model, _ = _model()
-    model.save(path)
-    return path.read_bytes()
+def _archived(data: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
+    """As a .keras file has it; Keras itself compresses nothing."""
+    archive_bytes = io.BytesIO()
+    with zipfile.ZipFile(archive_bytes, "w", kind) as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+        archive.writestr(layouts.ARCHIVED, data)
+    return archive_bytes.getvalue()
 
 
 @functools.cache
@@ -115,7 +215,9 @@ def _model() -> tuple[Any, list[np.ndarray]]:
     model = keras.Sequential([keras.Input((4, 4, 2)), layers.Conv2D(3, 3, name="c")])
     model.add(layers.BatchNormalization(name="b"))
     model.add(layers.Flatten(name="f"))
-    model.add(layers.Dense(2, name="d"))
+    model.add(layers.Dense(6, name="d"))
+    model.add(layers.Reshape((3, 2)))
+    model.add(layers.GRU(3, reset_after=False, name="g"))
     return model, model.get_weights()
 
 
