@@ -1,10 +1,12 @@
 """What the tests share: a clean environment, a network, a loopback server, small pictures."""
 
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -123,6 +125,15 @@ def serve() -> Iterator[Callable[[Mapping[str, bytes | Answer]], Server]]:
 def hear_ctrl_c() -> None:
     """For a new process: a shell starts what runs in the background deaf to it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def mind_permissions() -> None:
+    """For a new process: root may then write, too, only where permissions let it."""
+    if sys.platform != "linux" or os.getuid() != 0:
+        return
+    drop_capability, may_write_anywhere = 24, 1  # linux/prctl.h, linux/capability.h
+    if ctypes.CDLL(None, use_errno=True).prctl(drop_capability, may_write_anywhere, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "root cannot be made to mind permissions here")
 
 
 @pytest.fixture

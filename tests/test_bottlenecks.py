@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, hear_ctrl_c, picture
+from conftest import ROOT, hear_ctrl_c, mind_permissions, picture
 from PIL import Image
 
 from helpers import bottlenecks, catalogue, images
@@ -147,6 +147,39 @@ def test_unreadable_files_leave_no_row(
     assert "no picture" in reasons["ant/notes.txt"]
     assert "cannot be read" in reasons["cow/3.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
+
+
+def test_links_animations_and_odd_names_in_a_folder_as_one_finds_it(
+    folder: Path, tmp_path: Path, net: Pretrained
+) -> None:
+    secret = tmp_path / "secret.png"
+    Image.fromarray(picture(99)).save(secret)
+    (folder / "ant" / "loop").symlink_to("..")
+    (folder / "ant" / "out.png").symlink_to(secret)
+    (folder / "bee" / "own.png").symlink_to("0.png")
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "cow" / "moves.gif", save_all=True, append_images=frames[1:])
+    os.rename(folder / "cow" / "4.png", os.fsencode(folder / "cow") + b"/\xff\x1b[1m.png")
+    names = ["ant/0.png", "ant/1.png", "ant/2.png", "ant/3.png", "bee/0.png", "bee/1.png"]
+    names += ["bee/2.png", "bee/own.png", "cow/0.png", "cow/1.png", "cow/2.png", "cow/3.png"]
+    names += ["cow/moves.gif", "cow/\udcff\x1b[1m.png"]
+
+    done = extract(folder, tmp_path / "f.h5", net)
+    found = read(tmp_path / "f.h5")
+    assert [os.fsdecode(name) for name in found["filenames"]] == names
+    np.testing.assert_allclose(found["features"], by_hand(folder, net, names), atol=1e-5)
+    assert done.skipped == [
+        ("ant/loop", "a link to a folder"),
+        ("ant/out.png", "a link that leads out of the folder"),
+    ]
+    assert done.noted == [("cow/moves.gif", "an animation, of which the first frame is taken")]
+
+    (folder / names[-1]).write_bytes(b"")
+    done = extract(folder, tmp_path / "again.h5", net)
+    assert [reason for file, reason in done.skipped if file == names[-1]] == [
+        f"{folder}/cow/\\udcff\\x1b[1m.png: an empty file; expected JPEG, PNG, GIF, BMP, WEBP. "
+        "Save it as one of them."
+    ]
 
 
 def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretrained) -> None:
@@ -515,6 +548,38 @@ def test_a_place_that_cannot_be_written_to_is_said_first(
     for place, said in places.items():
         with pytest.raises(FeaturesError, match=said):
             extract(folder, place, Never())  # type: ignore[arg-type]
+
+
+PERMITTED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import killed  # spares the import of TensorFlow
+from helpers.errors import FeaturesError
+folder, good, bad = map(Path, sys.argv[2:])
+killed.extraction(folder, good, 1)
+net = None  # a bad place is said before the network is looked at
+try:
+    killed.bottlenecks.extract(folder, bad, net)
+except FeaturesError as error:
+    print(error)
+"""
+
+
+def test_permissions_of_data_and_output(folder: Path, tmp_path: Path) -> None:
+    for each in [folder, *folder.iterdir()]:
+        each.chmod(0o555)
+    command = [sys.executable, "-c", PERMITTED, str(Path(__file__).parent)]
+    command += map(str, [folder, tmp_path / "f.h5", folder / "f.h5"])
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, preexec_fn=mind_permissions, check=False
+    )
+    for each in [folder, *folder.iterdir()]:
+        each.chmod(0o755)
+    said = f"{folder}: cannot be written to (Permission denied). Give another place for f.h5.\n"
+    assert (done.stdout, done.stderr) == (said, "")
+    assert read(tmp_path / "f.h5")["labels"].tolist() == LABELS
+    assert sorted(path.name for path in folder.iterdir()) == ["ant", "bee", "cow"]
 
 
 def test_pictures_on_a_read_only_disk_can_be_read(

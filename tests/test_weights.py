@@ -1,7 +1,10 @@
 import dataclasses
 import hashlib
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import SHARED, Answer, Server
+from conftest import ROOT, SHARED, Answer, Server, mind_permissions
 
-from helpers import catalogue, downloads, weights
+from helpers import catalogue, downloads, h5files, weights
 from helpers.catalogue import WeightFile
 from helpers.errors import ArgumentError, DownloadError, WeightsNotFound, WeightsRefused
 
@@ -189,6 +192,77 @@ def test_a_sha256_proves_the_music_tagger(own: Path) -> None:
     assert weights.find("MusicTaggerCRNN") is None
 
 
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Two weight files of the same shapes, as ResNet50's and ResNet50V2's: by name, the bytes."""
+    contents = {}
+    for seed, name in enumerate(("ResNet50", "ResNet50V2")):
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [b"conv1"]
+            group = file.create_group("conv1")
+            group.attrs["weight_names"] = [b"conv1/kernel:0"]
+            group["conv1/kernel:0"] = np.random.default_rng(seed).random((50, 50), "float32")
+        contents[path.name] = path.read_bytes()
+    entries = [
+        dataclasses.replace(
+            entry,
+            weights=WeightFile(
+                f"{entry.name}.h5", "https://keras.invalid/x", md5(contents[f"{entry.name}.h5"]), 1
+            ),
+        )
+        if f"{entry.name}.h5" in contents
+        else entry
+        for entry in catalogue.entries()
+    ]
+    monkeypatch.setattr(catalogue, "entries", lambda: tuple(entries))
+    return contents
+
+
+def test_one_bit_that_hdf5_reads_over_is_found_before_loading(
+    own: Path, real: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = real["ResNet50.h5"]
+    bad = bytearray(good)
+    bad[-5000] ^= 16
+    path = own / "ResNet50.h5"
+    path.write_bytes(good)
+    assert weights.find("ResNet50") == path
+    whole = h5files.read(path)["conv1"]["conv1/kernel:0"]
+    path.write_bytes(bad)
+    damaged = h5files.read(path)["conv1"]["conv1/kernel:0"]
+    assert np.count_nonzero(damaged != whole) == 1, "HDF5 itself says nothing"
+    monkeypatch.setattr(h5py, "File", None)  # nothing of it is read as HDF5
+    assert weights.find("ResNet50") is None
+    with pytest.raises(WeightsNotFound, match=f"expected MD5 {md5(good)}, got {md5(bytes(bad))}"):
+        weights.fetch("ResNet50")
+
+
+def test_half_a_file_that_still_looks_like_hdf5_is_fetched_again_once(
+    cache: Path, real: dict[str, bytes], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = real["ResNet50.h5"]
+    (cache / "ResNet50.h5").write_bytes(good[: len(good) // 2])
+    assert h5py.is_hdf5(cache / "ResNet50.h5")
+    mirror = serve({"ResNet50.h5": good})
+    monkeypatch.setenv("HELPERS_MIRROR", mirror.url)
+    for _ in range(2):
+        assert weights.fetch("ResNet50").read_bytes() == good
+    assert mirror.requests == ["ResNet50.h5"]
+
+
+def test_two_files_of_the_same_shapes_that_were_swapped_are_found_out(
+    own: Path, real: dict[str, bytes]
+) -> None:
+    one, other = real
+    (own / one).write_bytes(real[other])
+    (own / other).write_bytes(real[one])
+    shapes = [[w.shape for w in h5files.tree(own / n).layers[0].weights] for n in real]
+    assert shapes[0] == shapes[1]
+    assert weights.find("ResNet50") is weights.find("ResNet50V2") is None
+    assert [proof.problem.count(" got ") for proof in weights.verify()] == [1, 1]
+
+
 # --- where no hash is published ------------------------------------------------------------------
 
 
@@ -299,6 +373,40 @@ def test_a_cache_that_cannot_be_written_names_the_variables(
     assert "Read-only file system" in str(caught.value)
     assert re.search("HELPERS_WEIGHTS_DIR.*KERAS_HOME", str(caught.value))
     assert mirror.requests == []  # so it is nowhere else either
+
+
+FETCH = """
+import sys
+from helpers import weights
+from helpers.errors import WeightsNotFound
+try:
+    weights.fetch("MobileNet")
+except WeightsNotFound as error:
+    print(error)
+"""
+
+
+def test_a_cache_without_permission_names_the_variables_and_nothing_falls_back(
+    serve: Serve, tmp_path: Path
+) -> None:
+    good = hdf5(tmp_path / "good.h5", 4_253_864)
+    mirror = serve({UNHASHED: good})
+    home, other = tmp_path / "home", tmp_path / "tmp"
+    for folder in (home, other):
+        folder.mkdir()
+    home.chmod(0o555)
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH],
+        env=os.environ
+        | {"KERAS_HOME": str(home), "HELPERS_MIRROR": mirror.url}
+        | dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME"), str(other)),
+        capture_output=True, text=True, cwd=ROOT, preexec_fn=mind_permissions, check=False,
+    )  # fmt: skip
+    home.chmod(0o755)
+    assert f"cannot be kept in {home}/models: Permission denied" in done.stdout, done.stderr
+    assert re.search("HELPERS_WEIGHTS_DIR.*KERAS_HOME", done.stdout)
+    assert mirror.requests == []
+    assert not [*home.iterdir(), *other.iterdir()]
 
 
 def test_the_bundled_network_has_no_file_to_fetch() -> None:
