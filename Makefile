@@ -30,8 +30,9 @@ fuzz: .venv/ready
 bench: .venv/ready .venv-bench/ready
 	$(BIN)/python tests/benchmarks/frame.py
 
+# The site, from what the notebooks have stored: open build/site/index.html.
 course: .venv/ready
-	$(BIN)/python notebooks/build.py
+	$(BIN)/sphinx-build -q -W --keep-going -c notebooks/site . build/site
 
 # Runs the notebooks and keeps their outputs in them; NAMES="03_predict 10_…" for some of them.
 store: .venv/ready

@@ -1,0 +1,135 @@
+"""The site: README, lessons, labs and the pages beside this file, as they are stored.
+
+Its source is the whole checkout, so that links between the files hold here as they do elsewhere.
+"""
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from nbgrader.preprocessors import ClearSolutions
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[2]
+LABS = "notebooks/labs/source/"
+
+project = html_title = "Pretrained image networks"
+language = "en"
+root_doc = "README"
+extensions = ["myst_nb"]
+include_patterns = [
+    "README.md",
+    "data/README.md",
+    "notebooks/*.ipynb",
+    "notebooks/solutions/*.ipynb",
+    "notebooks/labs/README.md",
+    "notebooks/labs/source/*/*.ipynb",
+    "notebooks/site/*.md",
+]
+# Sphinx walks through every folder that is not excluded.
+exclude_patterns = ["**/.*", ".*", "build", "data/five_classes", "helpers", "tests"]
+
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
+myst_heading_anchors = 4
+# A lesson's objectives stand under a heading of the third level, as small as the recap's.
+suppress_warnings = ["myst.header"]
+
+html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sphinx = html_show_copyright = False
+html_copy_source = False
+
+NAVIGATION = """
+
+```{{toctree}}
+:hidden:
+:caption: Lessons
+{lessons}
+```
+
+```{{toctree}}
+:hidden:
+:caption: Labs and solutions
+notebooks/labs/README
+{labs}
+{solutions}
+```
+
+```{{toctree}}
+:hidden:
+:caption: Pages
+{pages}
+data/README
+```
+"""
+
+
+def navigate(_: Sphinx, docname: str, source: list[str]) -> None:
+    """Puts the table of contents behind README, where GitHub's readers do not see it."""
+    if docname == root_doc:
+        parts = {
+            "lessons": "notebooks/*.ipynb",
+            "labs": "notebooks/labs/source/*/*.ipynb",
+            "solutions": "notebooks/solutions/*.ipynb",
+            "pages": "notebooks/site/*.md",
+        }
+        listed = {name: "\n".join(documents(pattern)) for name, pattern in parts.items()}
+        source[0] += NAVIGATION.format(**listed)
+
+
+def documents(pattern: str) -> Iterator[str]:
+    """Names of documents, in reading order."""
+    for path in sorted(ROOT.glob(pattern)):
+        yield path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def hide_solutions(_: Sphinx, docname: str, source: list[str]) -> None:
+    """Shows a lab as nbgrader hands it out: without its solutions, and not yet run."""
+    if docname.startswith(LABS):
+        book, _resources = ClearSolutions().preprocess(nbformat.reads(source[0], as_version=4), {})
+        for cell in book.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        source[0] = nbformat.writes(book)
+
+
+def describe_figures(_: Sphinx, doctree: nodes.document) -> None:
+    """Gives images without an alternative text the `*Figure N. …*` that the prose has after them.
+
+    As many descriptions as images: each has its own. One description of several images: all have
+    it.
+    """
+    images: list[nodes.image] = []
+    texts: list[str] = []
+    for node in doctree.findall(lambda n: isinstance(n, nodes.image | nodes.paragraph)):
+        if isinstance(node, nodes.image) and not node.get("alt"):
+            if texts:
+                images, texts = [], []
+            images.append(node)
+        elif isinstance(node, nodes.paragraph) and node.astext().startswith("Figure"):
+            texts.append(node.astext().replace("\n", " "))
+            for image, text in itertools.zip_longest(images, texts, fillvalue=texts[-1]):
+                if isinstance(image, nodes.image):
+                    image["alt"] = text
+
+
+def front_page(app: Sphinx, error: Exception | None) -> None:
+    """Lets a folder's address open README, as a web server and a reader expect it."""
+    if error is None and app.builder.format == "html":
+        shutil.copyfile(app.outdir / "README.html", app.outdir / "index.html")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tells Sphinx when to call what."""
+    app.connect("source-read", navigate)
+    app.connect("source-read", hide_solutions)
+    app.connect("doctree-read", describe_figures)
+    app.connect("build-finished", front_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
