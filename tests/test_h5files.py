@@ -1,5 +1,6 @@
 """Weight files of every layout: each is written here, in that layout, and read back exactly."""
 
+import contextlib
 import json
 import os
 import tracemalloc
@@ -628,6 +629,16 @@ def test_an_archive_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
         h5files.tree(tmp_path / "x.keras")
 
 
+@contextlib.contextmanager
+def most_memory(most: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
 def zipped(path: Path, members: dict[str, bytes], kind: int = zipfile.ZIP_DEFLATED) -> bytearray:
     with zipfile.ZipFile(path, "w", kind) as archive:
         for name, content in members.items():
@@ -667,19 +678,15 @@ def test_of_an_archives_notes_only_the_beginning_is_read(tmp_path: Path) -> None
     content = (tmp_path / "x.weights.h5").read_bytes()
     notes = b'{"keras_version": "3.1.0"}' + b" " * 50_000_000
     zipped(tmp_path / "x.keras", {"model.weights.h5": content, "metadata.json": notes})
-    tracemalloc.start()
-    try:
+    with most_memory(10_000_000):
         assert h5files.tree(tmp_path / "x.keras").attributes == {"keras_version": "3.1.0"}
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
 
 
 def test_a_number_of_arrays_that_cannot_be_is_refused_at_the_first(tmp_path: Path) -> None:
     by_number(tmp_path / "x.h5", small())
     with h5py.File(tmp_path / "x.h5", "a") as file:
-        file["layer_3"].attrs["nb_params"] = 1 << 40
-    with pytest.raises(WeightsRefused, match="'param_2' is listed in the file, and is not there"):
+        file["layer_3"].attrs["nb_params"] = 2_000_000
+    with most_memory(10_000_000), pytest.raises(WeightsRefused, match="'param_2' is listed"):
         h5files.tree(tmp_path / "x.h5")
 
 
