@@ -8,7 +8,9 @@ The rooms, from the ground up; a room imports only from lower floors:
 4. `weights`
 5. `zoo`, `features`, `datasets`, `engine`, `partfile`
 6. `bottlenecks`
-7. `finetune`
+7. `finetune`, `cluster`
 8. `plots`, `checks`, `doctor`
-9. `__main__`, the command line
+9. `widgets`
+10. `monitor`
+11. `__main__`, the command line
 """

@@ -2,6 +2,8 @@
 
 import csv
 import functools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,34 @@ def entries() -> tuple[Entry, ...]:
 def names() -> list[str]:
     """The models' names, in the table's order."""
     return [entry.name for entry in entries()]
+
+
+def within(
+    top1: float = 0.0,
+    size_mb: float = math.inf,
+    work: float = math.inf,
+    counted: Mapping[str, float] | None = None,
+) -> list[Entry]:
+    """The models within limits, the most accurate first.
+
+    Args:
+        top1: at least.
+        size_mb: of the weight file, at most.
+        work: at most, in the unit of `counted`; a model that is not in `counted` fits no limit.
+        counted: a model's name → what one picture costs it, such as billions of multiply-adds.
+
+    >>> [entry.name for entry in within(top1=0.75, size_mb=20)]
+    ['EfficientNetLite0']
+    """
+    costs = counted or {}
+    fitting = [
+        entry
+        for entry in entries()
+        if entry.top1 >= top1
+        and entry.size_mb <= size_mb
+        and (work == math.inf or costs.get(entry.name, math.inf) <= work)
+    ]
+    return sorted(fitting, key=lambda entry: -entry.top1)
 
 
 def find(name: str) -> Entry:

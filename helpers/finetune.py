@@ -1,7 +1,9 @@
 """Training on top of a pretrained network: heads on its features, and freezing by block."""
 
+import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ ENDS = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
 BEGINS = re.compile(
     r"(stem|top|conv\d+_block\d+|block_?\d+[a-z]?|expanded_conv(?:_\d+)?|conv_[dp]w_\d+)_"
 )
+FIXED = (keras.layers.BatchNormalization, keras.layers.Normalization)  # stay as they were
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,98 @@ def freeze_below(model: keras.Model, name: str) -> int:
         batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = i >= line and not batch_norm
     return line
+
+
+@dataclass(frozen=True)
+class FreezeCost:
+    """What training costs with all blocks before `block` frozen; None: all of them are.
+
+    `frozen` and `trainable` count parameters; `memory_mb` is about what a batch needs, in units
+    of 1024 × 1024 bytes; `seconds` is what an epoch is expected to take on this machine.
+    """
+
+    block: str | None
+    frozen: int
+    trainable: int
+    memory_mb: float
+    seconds: float
+
+
+def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> list[FreezeCost]:
+    """What each choice of `freeze_below` costs, one for each block, and one with all frozen.
+
+    Memory: the weights; for each that is trained its gradient and Adam's two moments; and the
+    outputs of the layers above the line, which are kept for the way back. Time: a pass through the
+    network, measured, and twice that for the share of it that lies above the line, for the way
+    back computes two products where the way forth computes one. It is a rule of thumb.
+
+    Args:
+        model: the network itself, functional or sequential, built for one input size.
+        pictures: in an epoch.
+        batch_size: pictures in a step.
+
+    Raises:
+        ArgumentError: the network names no blocks, or its input size is open.
+
+    Example:
+        >>> from helpers import zoo
+        >>> base = zoo.pretrained(include_top=False, input_size=64).model
+        >>> [(cost.block, cost.trainable) for cost in freeze_costs(base, pictures=100)[-3:]]
+        [('block7a', 1001280), ('top', 409600), (None, 0)]
+    """
+    found = blocks(model)
+    if not found:
+        raise ArgumentError(f"{model.name}: its layers name no blocks; see finetune.blocks.")
+    if None in model.input_shape[1:]:
+        raise ArgumentError(
+            f"{model.name}: expected one input size, got {model.input_shape}. "
+            "Build the model with input_shape=(224, 224, 3), for example."
+        )
+    batch = np.zeros((8, *model.input_shape[1:]), "float32")
+    by_layer = _seconds_by_layer(model, batch)
+    model.predict_on_batch(batch)  # the first time Keras translates it, too
+    forth = min(_seconds(lambda: model.predict_on_batch(batch)) for _ in range(3)) / len(batch)
+    parameters = model.count_params()
+    costs = []
+    for block, line in [*found, (None, len(model.layers))]:
+        above = model.layers[line:]
+        trainable = sum(layer.count_params() for layer in above if not isinstance(layer, FIXED))
+        kept = sum(math.prod(layer.output.shape[1:]) for layer in above) * batch_size
+        share = sum(by_layer[line:]) / sum(by_layer)
+        costs.append(
+            FreezeCost(
+                block,
+                parameters - trainable,
+                trainable,
+                4 * (parameters + 3 * trainable + kept) / 2**20,
+                pictures * forth * (1 + 2 * share),
+            )
+        )
+    return costs
+
+
+def _seconds_by_layer(model: keras.Model, batch: np.ndarray) -> list[float]:
+    """How long each layer takes, one after the other; the best of three rounds."""
+    rounds = []
+    for _ in range(3):
+        made, seconds = {id(model.inputs[0]): keras.ops.convert_to_tensor(batch)}, []
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                seconds.append(0.0)
+                continue
+            tensors = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+            given = keras.tree.pack_sequence_as(layer.input, tensors)
+            started = time.perf_counter()
+            made[id(layer.output)] = layer(given, training=False)
+            seconds.append(time.perf_counter() - started)
+        rounds.append(seconds)
+    return [min(each) for each in zip(*rounds, strict=True)]
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
 
 
 def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:

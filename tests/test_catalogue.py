@@ -50,3 +50,18 @@ def test_weight_files_come_in_pairs_from_keras_over_https(entry: catalogue.Entry
 def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         catalogue.entries()[0].top1 = 1.0  # type: ignore[misc]
+
+
+def test_limits_leave_the_models_that_fit_the_most_accurate_first() -> None:
+    assert len(catalogue.within()) == len(catalogue.entries())
+    fitting = catalogue.within(top1=0.75, size_mb=100)
+    assert {e.name for e in fitting} == {
+        e.name for e in catalogue.entries() if e.top1 >= 0.75 and e.size_mb <= 100
+    }
+    assert [e.top1 for e in fitting] == sorted((e.top1 for e in fitting), reverse=True)
+
+
+def test_what_is_not_counted_fits_no_limit_of_work() -> None:
+    counted = {"VGG16": 15.4, "ResNet50": 3.9}
+    assert [e.name for e in catalogue.within(work=10, counted=counted)] == ["ResNet50"]
+    assert catalogue.within(work=10) == []

@@ -400,3 +400,60 @@ def test_a_sequential_model_can_be_split() -> None:
     model = keras.Sequential([keras.Input((5,)), *layers])
     frozen, trainable = finetune.split(model, "block3")
     assert [len(part.weights) for part in (frozen, trainable)] == [4, 2]
+
+
+# --- what freezing costs -------------------------------------------------------------------------
+
+
+def test_costs_count_what_freezing_leaves_trainable() -> None:
+    network = zoo.build("MobileNetV2", include_top=False, input_shape=(32, 32, 3))
+    costs = finetune.freeze_costs(network, pictures=10, batch_size=4)
+    assert [cost.block for cost in costs] == [*dict(finetune.blocks(network)), None]
+    for cost in (costs[0], costs[9], costs[-2]):
+        finetune.freeze_below(network, str(cost.block))
+        assert cost.trainable == sum(w.numpy().size for w in network.trainable_weights)
+    assert {cost.frozen + cost.trainable for cost in costs} == {network.count_params()}
+    assert costs[-1].trainable == 0
+
+
+def test_costs_rise_with_the_blocks_that_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = zoo.build("VGG16", include_top=False, input_shape=(32, 32, 3))
+    monkeypatch.setattr(finetune, "_seconds_by_layer", lambda model, _: [1.0] * len(model.layers))
+    monkeypatch.setattr(finetune, "_seconds", lambda run: 0.8)  # of 8 pictures
+    costs = finetune.freeze_costs(network, pictures=50, batch_size=4)
+    # 19 layers; block5, the last, has 4 of them, 3 convolutions of 512 to 512 and a pooling.
+    weights = 3 * (9 * 512 + 1) * 512
+    kept = 4 * (3 * 2 * 2 * 512 + 512)
+    assert costs[-2].seconds == pytest.approx(50 * 0.1 * (1 + 2 * 4 / 19))
+    assert costs[-2].memory_mb == pytest.approx(
+        4 * (network.count_params() + 3 * weights + kept) / 2**20
+    )
+    assert costs[-1].seconds == pytest.approx(5.0)
+    for falling in ([c.trainable for c in costs], [c.memory_mb for c in costs]):
+        assert falling == sorted(falling, reverse=True)
+
+
+def test_the_seconds_of_a_layer_are_its_own() -> None:
+    """Layers with much work take longer, in a graph with branches too."""
+    wide = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(4, 1, name="light")(wide)
+    y = keras.layers.Conv2D(128, 7, name="heavy")(wide)
+    pooled = keras.layers.GlobalAveragePooling2D
+    both = keras.layers.Concatenate()([pooled()(x), pooled()(y)])
+    model = keras.Model(wide, both)
+    by_layer = dict(
+        zip(
+            [layer.name for layer in model.layers],
+            finetune._seconds_by_layer(model, np.zeros((8, 64, 64, 3), "float32")),
+            strict=True,
+        )
+    )
+    assert by_layer["heavy"] > 3 * by_layer["light"] > 0
+
+
+def test_costs_need_blocks_and_a_size() -> None:
+    plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(ArgumentError, match="name no blocks"):
+        finetune.freeze_costs(plain, 10)
+    with pytest.raises(ArgumentError, match="expected one input size"):
+        finetune.freeze_costs(zoo.build("VGG16", include_top=False), 10)

@@ -9,7 +9,7 @@ import helpers
 FOLDER = Path(str(helpers.__file__)).parent
 FLOORS = {
     room: int(floor)
-    for floor, rooms in re.findall(r"^(\d)\. (.+)$", str(helpers.__doc__), re.MULTILINE)
+    for floor, rooms in re.findall(r"^(\d+)\. (.+)$", str(helpers.__doc__), re.MULTILINE)
     for room in re.findall(r"`(\w+)`", rooms)
 }
 
