@@ -15,6 +15,16 @@ def test_there_are_48_rows_and_each_has_a_guard() -> None:
     assert {guard.row for guard in faults.guards()} >= set(range(1, 49))
 
 
+def test_every_room_that_makes_html_has_a_guard() -> None:
+    guarded = {guard.file for guard in faults.guards() if guard.row == 48}
+    makers = {
+        path.relative_to(faults.ROOT).as_posix()
+        for path in (faults.ROOT / "helpers").rglob("*.py")
+        if "_repr_html_" in (text := path.read_text("utf-8")) or "HTML(" in text
+    }
+    assert guarded == makers
+
+
 def test_every_test_that_is_named_is_there() -> None:
     named = {test for fault in TABLE["fault"] + TABLE["weight_file"] for test in fault["tests"]}
     named |= {test for guard in faults.guards() for test in guard.tests}

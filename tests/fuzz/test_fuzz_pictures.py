@@ -32,7 +32,7 @@ def test_damaged_pictures_give_a_picture_or_our_error(tmp_path: Path) -> None:
     ("data", "found"),
     [
         (b"other error", "ZeroDivisionError"),
-        (b"hang", "more than 4 s"),
+        (b"hang", "more than 2 s"),
         (b"die", "died with code -11"),
         (b"memory", "MB on top"),
         (b"far too much memory", "MemoryError"),
@@ -41,7 +41,7 @@ def test_damaged_pictures_give_a_picture_or_our_error(tmp_path: Path) -> None:
 def test_every_kind_of_finding_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, found: str
 ) -> None:
-    monkeypatch.setattr(fuzzing, "SECONDS", 4)
+    monkeypatch.setattr(fuzzing, "SECONDS", 2)
     monkeypatch.setattr(fuzzing, "MEMORY", 50_000_000)
     monkeypatch.setattr(fuzzing, "KEPT", tmp_path / "kept")
     figures = fuzzing.run(
