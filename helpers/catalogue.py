@@ -115,7 +115,7 @@ def within(
         for entry in entries()
         if entry.top1 >= top1
         and entry.size_mb <= size_mb
-        and (work == math.inf or costs.get(entry.name, math.inf) <= work)
+        and costs.get(entry.name, math.inf) <= work
     ]
     return sorted(fitting, key=lambda entry: -entry.top1)
 

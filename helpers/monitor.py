@@ -29,7 +29,7 @@ class TrainingMonitor(Touchable):
 
     def __init__(self, fit: Callable[..., Any], epochs: int, title: str = "Training") -> None:
         self.fit, self.epochs, self.target, self.title = fit, epochs, epochs, title
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[float]] = {"loss": []}
         self.stopping, self.thread = threading.Event(), threading.Thread()
         self.error: BaseException | None = None
         self.stop_button = ipywidgets.Button(description="Stop", icon="stop")
@@ -47,7 +47,7 @@ class TrainingMonitor(Touchable):
     @property
     def done(self) -> int:
         """Epochs that were trained to their end."""
-        return len(self.history.get("loss", []))
+        return len(self.history["loss"])
 
     def stop(self) -> None:
         """Stops after the batch at hand."""
@@ -92,7 +92,8 @@ class TrainingMonitor(Touchable):
             self.stop_button.disabled, self.go_on_button.disabled = True, False
 
     def _latest_values(self) -> str:
-        return "".join(f", {name} {values[-1]:.3f}" for name, values in self.history.items())
+        pairs = [(name, values[-1]) for name, values in self.history.items() if values]
+        return "".join(f", {name} {value:.3f}" for name, value in pairs)
 
     def add(self, values: Mapping[str, float]) -> None:
         """Draws the curves with an epoch more."""

@@ -29,6 +29,7 @@ def main() -> int:
     options = parser.parse_args()
     found = sorted(HERE.glob("*.ipynb"))
     if options.store:
+        found += sorted(HERE.glob("solutions/*.ipynb"))
         found += sorted(HERE.glob("labs/source/*/*.ipynb"))
     paths = [path for path in found if not options.names or path.stem in options.names]
     missing = set(options.names) - {path.stem for path in paths}
@@ -82,6 +83,9 @@ def run(book: nbformat.NotebookNode, bar: tqdm) -> None:
         coalesce_streams=True,
         on_cell_start=count,
     ).execute()
+    for cell in book.cells:  # a widget's number is another in every run, and dead without a kernel
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     # The versions of the machine that ran it would change the file with every run.
     book.metadata = nbformat.from_dict(
         {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import plots
 from helpers.backend import keras
 from helpers.monitor import TrainingMonitor
 
@@ -51,7 +52,7 @@ def test_it_trains_beside_the_cell_and_draws_each_epoch(tiny: Tiny) -> None:
     assert sorted(history) == ["accuracy", "loss"]
     assert len(history["loss"]) == monitor.done == 3
     assert history["loss"][-1] < history["loss"][0]
-    assert monitor.said.startswith("finished after 3 of 3 epochs, accuracy ")
+    assert monitor.said.startswith("finished after 3 of 3 epochs, loss ")
     assert 'alt="epoch 3 of 3 is done' in monitor.figure.value
     assert monitor.stop_button.disabled and not monitor.go_on_button.disabled
 
@@ -78,6 +79,14 @@ def test_it_stops_after_the_batch_at_hand_and_goes_on_with_the_epoch(tiny: Tiny)
     monitor.go_on_button.click()
     assert len(monitor.wait()["loss"]) == 6, "after the last epoch, as many again"
     assert tiny.calls[-1] == (3, 6)
+
+
+def test_stopped_in_the_first_epoch_it_has_no_curve_yet(tiny: Tiny) -> None:
+    tiny.at_step = lambda step: monitor.stop()
+    monitor = TrainingMonitor(tiny.fit, epochs=1)
+    assert monitor.wait() == {"loss": []}
+    assert monitor.said == "stopped after 0 of 1 epochs."
+    assert plots.curves({"model": monitor.history}, "None yet").data
 
 
 def test_it_says_how_far_it_is(tiny: Tiny) -> None:
