@@ -215,7 +215,7 @@ def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> lis
         >>> from helpers import zoo
         >>> base = zoo.pretrained(include_top=False, input_size=64).model
         >>> [(cost.block, cost.trainable) for cost in freeze_costs(base, pictures=100)[-3:]]
-        [('block7a', 1001280), ('top', 409600), (None, 0)]
+        [('block7a', 1009792), ('top', 409600), (None, 0)]
     """
     found = blocks(model)
     if not found:

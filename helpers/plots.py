@@ -96,6 +96,7 @@ def curves(histories: Mapping[str, Mapping[str, Sequence[float]]], title: str) -
                     label=f"{name}, validation",
                 )
         axis.set(xlabel="epoch", ylabel=measure, title=f"{measure} by epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylim(0, 1.02 if measure == "accuracy" else None)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].legend(frameon=False, fontsize=8)
@@ -106,7 +107,8 @@ def zoo(kept: Collection[Entry], entries: Sequence[Entry], title: str) -> Image:
     """Accuracy against the size of the weight file: those that are kept in blue, the rest grey.
 
     Args:
-        kept: of the entries; those that no smaller one of them beats carry their names.
+        kept: of the entries; those that no smaller one of them beats carry their names,
+            as far as there is room.
         entries: all that are drawn.
         title: over it.
     """
@@ -116,8 +118,11 @@ def zoo(kept: Collection[Entry], entries: Sequence[Entry], title: str) -> Image:
     for group, colour, label in ((left, GREY, "outside"), (kept, BLUE, "within the limits")):
         sizes, accuracies = [e.size_mb for e in group], [e.top1 for e in group]
         axis.scatter(sizes, accuracies, color=colour, label=f"{label}: {len(group)}")
-    for one in kept:
-        if not any(other.size_mb <= one.size_mb and other.top1 > one.top1 for other in kept):
+    lowest = 1.0
+    for one in sorted(kept, key=lambda entry: -entry.top1):
+        beaten = any(other.size_mb <= one.size_mb and other.top1 > one.top1 for other in kept)
+        if not beaten and one.top1 < lowest - 0.009:  # else one name would lie on the other
+            lowest = one.top1
             style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8}
             axis.annotate(one.name, (one.size_mb, one.top1), (-5, 3), **style)
     axis.set(xscale="log", xlim=(4, 2000), xlabel="MB of the weight file (log scale)")

@@ -150,8 +150,9 @@ class Predictor(Touchable):
         if not networks or not pictures:
             raise ArgumentError("Predictor: expected one network and one picture or more.")
         self.networks, self.pictures = list(networks), dict(pictures)
-        self.choice = ipywidgets.Dropdown(
-            options=list(self.pictures), description="picture", **WIDE
+        # No Dropdown: JupyterLab takes its arrow keys to go from cell to cell.
+        self.choice = ipywidgets.SelectionSlider(
+            options=list(self.pictures), description="picture", continuous_update=False, **WIDE
         )
         self.upload = ipywidgets.FileUpload(
             accept="image/*", description="Or one of yours (up to 9 MB)", layout={"width": "20em"}

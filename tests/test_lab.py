@@ -1,5 +1,6 @@
 """`make lab`: the server is for this machine and for who has its token."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -36,17 +37,18 @@ def command() -> list[str]:
     return [str(Path(sys.executable).with_name(Path(jupyter).name)), *arguments, "--no-browser"]
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("jupyter")
+@contextlib.contextmanager
+def start_lab(folder: Path, root: Path = ROOT) -> Iterator[Lab]:
+    """JupyterLab as `make lab` starts it, over a folder; its own files go into another."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {f"JUPYTER_{kind}_DIR": str(folder) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind) for kind in ("SETTINGS", "WORKSPACES")}
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [*command(), f"--ServerApp.port={port}", "--ServerApp.port_retries=0"],
-            cwd=ROOT,
+            cwd=root,
             env=os.environ | own,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -67,6 +69,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with start_lab(tmp_path_factory.mktemp("jupyter")) as started:
+        yield started
 
 
 def listening(pid: int) -> set[tuple[str, int]]:

@@ -1,0 +1,239 @@
+"""The widgets in a real JupyterLab in a real Chromium, used by keyboard and mouse.
+
+What runs are the lessons' own cells, in one notebook, after a cell that gives them what they need.
+A screenshot of each widget is left in build/screenshots.
+"""
+
+import io
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from conftest import ROOT, picture
+from PIL import Image
+from test_lab import Lab, start_lab
+
+from helpers import catalogue
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+SHOTS = ROOT / "build" / "screenshots"
+EVIL = '<img src=x onerror="window.hurt=1">'
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine")
+
+PREPARE = f"""
+import math
+import numpy as np
+from helpers import catalogue, datasets, finetune, monitor, plots, widgets, zoo
+from helpers.backend import keras
+
+net = zoo.pretrained()
+photographs = datasets.photographs()
+yours = {{{EVIL!r}: photographs["coffee"]}}
+counted = {{e.name: {{"work": e.parameters * 100}} for e in catalogue.entries()}}
+depth = ["stem_activation", "block3b_add", "top_activation"]
+x = np.random.default_rng(0).normal(size=(40000, 4)).astype("float32")
+y = (x[:, 0] > 0).astype(int)
+x_held, y_held = x[:100], y[:100]
+watched = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
+watched.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+base, cut = zoo.pretrained(include_top=False, input_size=64).model, "block7a"
+costs = finetune.freeze_costs(base, 350)
+two = costs[-3]
+"""
+ZOO = 'widgets.ZooExplorer({name: c["work"] / 1e9 for name, c in counted.items()})'
+
+
+def lesson_cell(lesson: str, words: str) -> nbformat.NotebookNode:
+    """The lesson's one code cell with these words."""
+    [path] = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    [found] = [c for c in cells if c.cell_type == "code" and words in c.source]
+    return nbformat.v4.new_code_cell(found.source)
+
+
+def notebook() -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(PREPARE),
+            nbformat.v4.new_code_cell(ZOO),
+            lesson_cell("03", "widgets.Predictor("),
+            lesson_cell("05", "widgets.LayerExplorer("),
+            lesson_cell("06", "widgets.FreezeExplorer("),
+            nbformat.v4.new_code_cell("import time\n\ntime.sleep(10)"),
+            lesson_cell("06", "TrainingMonitor("),
+            lesson_cell("06", "watch.wait()"),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+
+
+class Shown:
+    """One widget on the page."""
+
+    def __init__(self, page: "Page", number: int, name: str) -> None:
+        self.page, self.name = page, name
+        self.cell = page.locator(".jp-Notebook-cell").nth(number)
+        self.status = self.cell.locator("[role=status]")
+
+    def says(self, pattern: str, seconds: float = 20) -> str:
+        """Waits until the widget's line matches."""
+        until = time.monotonic() + seconds
+        text = ""
+        while time.monotonic() < until:
+            text = self.status.inner_text() if self.status.count() else ""
+            if re.search(pattern, text):
+                return text
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"{self.name} says {text!r}, expected {pattern!r}")
+
+    def picture(self) -> str:
+        found: Locator = self.cell.locator("img[alt]")
+        assert found.get_attribute("alt") == self.status.inner_text()
+        assert found.evaluate("image => image.naturalWidth") > 300
+        return str(found.get_attribute("src"))
+
+    def handle(self, number: int = 0) -> "Locator":
+        return self.cell.locator("[role=slider]").nth(number)
+
+    def run(self) -> None:
+        self.cell.locator(".jp-InputPrompt").click()
+        self.page.keyboard.press("Control+Enter")
+        self.cell.get_by_text("[*]").wait_for()
+
+    def running(self) -> bool:
+        return self.cell.get_by_text("[*]").count() > 0
+
+    def press(self, what: "Locator", *keys: str) -> None:
+        what.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def shot(self) -> None:
+        path = SHOTS / f"{self.name}.png"
+        self.cell.screenshot(path=path)
+        print(f"screenshot: {path.relative_to(ROOT)}")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("browser")
+    nbformat.write(notebook(), folder / "things.ipynb")
+    with start_lab(tmp_path_factory.mktemp("jupyter"), folder) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab) -> Iterator["Page"]:
+    """The notebook in JupyterLab; the cells up to the last of the explorers are running."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=root)
+        page = browser.new_page(viewport={"width": 1300, "height": 3600})
+        page.set_default_timeout(60_000)
+        page.goto(f"http://127.0.0.1:{lab.port}/lab/tree/things.ipynb?token={lab.token}")
+        page.get_by_text("| Idle").wait_for()
+        page.locator(".jp-InputPrompt").first.click()
+        for _ in range(5):
+            page.keyboard.press("Shift+Enter")
+        yield page
+        browser.close()
+
+
+def test_predict_by_choice_and_by_upload(page: "Page") -> None:
+    shown = Shown(page, 2, "predict")
+    shown.says("^chelsea: EfficientNetLite0 says Egyptian cat, 0.3", 120)
+    cat = shown.picture()
+    shown.press(shown.handle(), "ArrowRight")
+    shown.says("^coffee: EfficientNetLite0 says espresso, 0.9")
+    assert shown.picture() != cat
+    file = io.BytesIO()
+    Image.fromarray(picture(0)).save(file, "PNG")
+    for content, answer in ((file.getvalue(), "EfficientNetLite0 says"), (b"x", "no picture")):
+        upload(shown, EVIL, content)
+        shown.says(f"^{re.escape(EVIL)}: {answer}")
+    shown.shot()
+    shown.press(shown.handle(), "End")
+    assert shown.cell.locator(".widget-readout").inner_text() == EVIL
+    shown.says(f"^{re.escape(EVIL)}: EfficientNetLite0 says espresso")
+    assert page.evaluate("window.hurt") is None, "a name that came with a file has been run"
+
+
+def upload(shown: Shown, name: str, content: bytes) -> None:
+    with shown.page.expect_file_chooser() as chooser:
+        shown.press(shown.cell.locator("button.widget-upload"), "Enter")
+    file: Any = {"name": name, "mimeType": "image/png", "buffer": content}
+    chooser.value.set_files([file])
+
+
+def test_zoo_within_limits(page: "Page") -> None:
+    shown = Shown(page, 1, "zoo")
+    shown.says(f"^{len(catalogue.entries())} of 43 networks", 120)
+    before = shown.picture()
+    shown.press(shown.handle(1), *["ArrowLeft"] * 3)
+    limit = shown.cell.locator(".widget-readout").nth(1).inner_text()
+    kept = catalogue.within(size_mb=float(limit.removesuffix(" MB")))
+    shown.says(f"^{len(kept)} of 43 .* most accurate: {kept[0].name}")
+    assert 0 < len(kept) < 43 and shown.picture() != before
+    shown.shot()
+    shown.press(shown.handle(0), "Tab", "Tab")
+    assert shown.handle(1).evaluate("handle => handle === document.activeElement")
+
+
+def test_layers_by_mouse_and_by_key(page: "Page") -> None:
+    shown = Shown(page, 3, "layers")
+    shown.says("^stem_activation: 112 × 112", 120)
+    early = shown.picture()
+    shown.press(shown.handle(), "ArrowRight")
+    shown.says("^block3b_add: 28 × 28 positions, 40 channels")
+    middle = shown.picture()
+    box = shown.cell.locator(".noUi-target").bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    shown.says("^top_activation: 7 × 7")
+    shown.shot()
+    assert len({early, middle, shown.picture()}) == 3
+
+
+def test_a_slider_moves_while_the_kernel_is_busy(page: "Page") -> None:
+    shown, busy = Shown(page, 4, "freezing"), Shown(page, 5, "busy")
+    shown.says("nothing, all is frozen; 0 parameters, 3,413,024 frozen", 120)
+    first = shown.picture()
+    busy.run()
+    shown.press(shown.handle(), "ArrowLeft", "ArrowLeft")
+    shown.says("from block7a upwards; 1,009,792 parameters, 2,403,232 frozen", 8)
+    assert busy.running(), "the kernel was busy all the time"
+    assert shown.picture() != first
+    shown.shot()
+
+
+def test_a_training_is_stopped_while_a_cell_waits_for_it_and_goes_on(page: "Page") -> None:
+    shown, waiting = Shown(page, 6, "training"), Shown(page, 7, "waiting")
+    shown.run()
+    waiting.run()
+    shown.says(r"epoch \d of 4, step \d+ of \d+, loss \d", 60)
+    assert waiting.running()
+    stop, go_on = (shown.cell.get_by_role("button").filter(has_text=t) for t in ("Stop", "Go on"))
+    shown.press(stop, "Enter")
+    stopped = shown.says(r"^stopped after [0-3] of 4 epochs")
+    waiting.cell.get_by_text("whole epochs").last.wait_for()  # the cell that waited is done
+    assert stop.is_disabled() and go_on.is_enabled()
+    page.wait_for_timeout(500)
+    assert shown.status.inner_text() == stopped, "it stands still"
+    shown.press(go_on, "Enter")
+    shown.says("^epoch . of 4")
+    shown.says("^finished after 4 of 4 epochs", 90)
+    shown.shot()
+    assert "epoch 4 of 4 is done" in str(shown.cell.locator("img[alt]").get_attribute("alt"))
