@@ -1,6 +1,7 @@
 """Audits the stored notebooks: what nbval would pass unseen, and the form they all have."""
 
 import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -150,6 +151,33 @@ def test_the_map_has_every_notebook_with_its_minutes(page: str) -> None:
         assert minutes
         row = rf"\| {path.stem[:2]} \| \[[^]]+\]\((notebooks/)?{path.name}\) \| {minutes[1]} \|"
         assert re.search(row, text), row
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_exercise_has_its_solution(path: Path) -> None:
+    """The exercise word for word, and below it the lesson's own check, which said "Right."."""
+    cells = nbformat.read(path, as_version=4).cells
+    for task, asked in itertools.pairwise(cells):
+        if "### Exercise" in task.source:
+            text = task.source[task.source.index("### Exercise") :]
+            answer, check = re.split(r" = \.\.\.\n\s*", asked.source, maxsplit=1)
+            solved = solution(text)
+            assert re.search(rf"^{answer} = ", solved["source"], re.MULTILINE)
+            assert check.strip() in solved["source"]
+            assert solved["printed"].endswith("Right.\n")
+
+
+def solution(text: str) -> dict[str, str]:
+    """What stands between this exercise and the next: the source, and what it printed."""
+    for path in (FOLDER / "solutions").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        for place, cell in enumerate(cells):
+            if cell.source.startswith(text + "\n\n**Solution.** "):
+                below = itertools.takewhile(lambda c: c.cell_type == "code", cells[place + 1 :])
+                code = list(below)
+                printed = "".join(o.get("text", "") for c in code for o in c.outputs)
+                return {"source": "\n".join(c.source for c in code), "printed": printed}
+    pytest.fail(f"no solution has this exercise in its own words:\n{text}")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

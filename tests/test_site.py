@@ -123,6 +123,13 @@ def test_links_to_elsewhere_are_well_formed(pages: dict[Path, BeautifulSoup]) ->
     assert not [path for path, page in pages.items() if page("script", src=re.compile("^http"))]
 
 
+def test_binder_and_colab_open_a_notebook_that_is_there(pages: dict[Path, BeautifulSoup]) -> None:
+    links = pages[Path("README.html")]("a", href=re.compile("OWNER/REPO"))
+    opened = [re.findall(r"notebooks/\w+\.ipynb$", unquote(str(link["href"]))) for link in links]
+    assert len(opened) == 2
+    assert all((ROOT / path).is_file() for (path,) in opened)
+
+
 def test_no_page_shows_a_path_of_the_machine(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
     for path in pages:
         text = (site / path).read_text("utf-8")
@@ -144,7 +151,7 @@ def test_labs_are_shown_without_their_solutions(pages: dict[Path, BeautifulSoup]
     assert len(labs) == 6
     for path in labs:
         text = pages[path].get_text()
-        assert "YOUR CODE HERE" in text
+        assert 'NotImplementedError("Write your answer here instead.")' in text
         assert "SOLUTION" not in text
         assert not pages[path].select(".cell_output")
 

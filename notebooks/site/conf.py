@@ -5,6 +5,7 @@ Its source is the whole checkout, so that links between the files hold here as t
 
 import itertools
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import nbformat
 from docutils import nodes
 from nbgrader.preprocessors import ClearSolutions
 from sphinx.application import Sphinx
+from traitlets.config import PyFileConfigLoader
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 LABS = "notebooks/labs/source/"
+
+sys.path.insert(0, str(HERE))
 
 project = html_title = "Pretrained image networks"
 language = "en"
@@ -37,6 +42,7 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 myst_heading_anchors = 4
+myst_heading_slug_func = "anchors.as_in_jupyterlab"
 # A lesson's objectives stand under a heading of the third level, as small as the recap's.
 suppress_warnings = ["myst.header"]
 
@@ -93,7 +99,9 @@ def documents(pattern: str) -> Iterator[str]:
 def hide_solutions(_: Sphinx, docname: str, source: list[str]) -> None:
     """Shows a lab as nbgrader hands it out: without its solutions, and not yet run."""
     if docname.startswith(LABS):
-        book, _resources = ClearSolutions().preprocess(nbformat.reads(source[0], as_version=4), {})
+        settings = PyFileConfigLoader("nbgrader_config.py", path=str(HERE.parent / "labs"))
+        clear = ClearSolutions(config=settings.load_config())
+        book, _resources = clear.preprocess(nbformat.reads(source[0], as_version=4), {})
         for cell in book.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
