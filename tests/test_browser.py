@@ -164,11 +164,11 @@ def test_predict_by_choice_and_by_upload(page: "Page") -> None:
     for content, answer in ((file.getvalue(), "EfficientNetLite0 says"), (b"x", "no picture")):
         upload(shown, EVIL, content)
         shown.says(f"^{re.escape(EVIL)}: {answer}")
-    shown.shot()
     shown.press(shown.handle(), "End")
     assert shown.cell.locator(".widget-readout").inner_text() == EVIL
     shown.says(f"^{re.escape(EVIL)}: EfficientNetLite0 says espresso")
     assert page.evaluate("window.hurt") is None, "a name that came with a file has been run"
+    shown.shot()
 
 
 def upload(shown: Shown, name: str, content: bytes) -> None:
