@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="what computes; auto: ONNX Runtime on a CPU, TensorFlow on a GPU",
     )
+    where = extract.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="have a dask cluster compute it")
+    where.add_argument("--workers", type=_positive, metavar="N", help="compute it in N processes")
 
     train = command("train", _train, "train a head on features, score it on others")
     train.add_argument("train", metavar="TRAIN.h5")
@@ -159,10 +163,15 @@ def _extract(options: argparse.Namespace) -> int:
     if not partfile.is_settled(out):
         with partfile.held(out):
             pass
-    from helpers import bottlenecks, zoo
+    from helpers import bottlenecks, cluster, zoo
 
-    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
-    done = bottlenecks.extract(options.folder, out, net, options.batch_size, engine=options.engine)
+    network = functools.partial(zoo.pretrained, options.model, include_top=False, pooling="avg")
+    how = {"batch_size": options.batch_size, "engine": options.engine}
+    if options.scheduler or options.workers:
+        where = {"scheduler": options.scheduler, "workers": options.workers}
+        done = cluster.extract(options.folder, out, network, **where, **how)
+    else:
+        done = bottlenecks.extract(options.folder, out, network(), **how)
     for file, reason in done.skipped:
         _print_error(f"skipped {file}: {reason}")
     for file, note in done.noted:
@@ -175,8 +184,9 @@ def _extract(options: argparse.Namespace) -> int:
             del found["note"]
         _print_json(found)
     else:
+        model = bottlenecks.describe(out)["fingerprint"]["model"]
         print(
-            f"{options.out}: {done.images} pictures through {net.name}, "
+            f"{options.out}: {done.images} pictures through {model}, "
             f"{len(done.skipped)} skipped, {done.seconds:.1f} s "
             f"({done.images_per_second:.0f} pictures/s, {done.engine})"
         )

@@ -7,10 +7,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import h5py
 import numpy as np
@@ -91,9 +91,52 @@ def extract(
         >>> done.images
         100
     """
+    return make(folder, out, net, progress, lambda work: _here(work, net, batch_size, engine))
+
+
+@dataclass
+class Work:
+    """An extraction under way: what there is to do, and what was found.
+
+    `seen` has size and time of change of each file when the run began; `reasons` says why rows
+    have no features, and `notes` what else there was in a row's picture.
+    """
+
+    pictures: ClassFolders
+    seen: np.ndarray
+    part: Part
+    bar: tqdm
+    reasons: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)
+
+    def keep(self, batch: "Batch", features: np.ndarray | None) -> None:
+        """Writes what became of rows: features of those that are in the batch, or a reason."""
+        self.part.write(batch.rows, features, np.array(list(batch.skipped), "int64"))
+        self.reasons.update(batch.skipped)
+        self.notes.update(batch.noted)
+        self.bar.update(len(batch.rows) + len(batch.skipped))
+
+    def say(self, note: str) -> None:
+        """Says something beside the bar."""
+        self.bar.write(f"helpers: {note}", file=_stream())
+
+
+def make(
+    folder: str | Path,
+    out: str | Path,
+    net: "Pretrained",
+    progress: bool,
+    compute: Callable[[Work], tuple[str, str]],
+) -> Extraction:
+    """Makes a features file, as `extract` says; `compute` has the rows computed, here or elsewhere.
+
+    Args:
+        folder, out, net, progress: as in `extract`.
+        compute: keeps all rows of the part that are not done; gives an engine's name, and a note.
+    """
     started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
-    seen = _stats(pictures, range(len(pictures)))
+    seen = pictures.stats()
     if partfile.is_settled(out):
         return _nothing_to_do(out, _fingerprint(net, pictures, seen))
     with partfile.held(out) as part:
@@ -107,18 +150,31 @@ def extract(
             _lay_out(part, pictures, fingerprint)
         with Part(part) as rows:
             resumed_from = int(np.count_nonzero(rows.status == DONE))
-            if resumed_from == len(pictures):  # only the file's name is missing
-                engine = Engine("none", lambda batch: batch)
-            skipped, noted, used = _run(rows, pictures, seen, net, batch_size, engine, progress)
+            bar = tqdm(
+                total=len(pictures),
+                initial=resumed_from,
+                unit=" pictures",
+                disable=not progress,
+                file=_stream(),
+            )
+            work, engine, note = Work(pictures, seen, rows, bar), "none", ""
+            with bar:
+                if resumed_from < len(pictures):  # else only the file's name is missing
+                    engine, note = compute(work)
+            changed = pictures.changed(seen)
+            if len(changed):
+                rows.set_status(changed, TODO)
+                raise FeaturesError(_changed(pictures, changed, part))
             images_done = int(np.count_nonzero(rows.status == DONE))
             if not images_done:
                 raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
             rows.finish(out)
     seconds = time.perf_counter() - started
     rate = (images_done - resumed_from) / seconds
-    return Extraction(
-        images_done, skipped, resumed_from, seconds, rate, used.name, used.note, noted
-    )
+    files, why = pictures.files, work.reasons
+    skipped = [*pictures.skipped, *((files[row], why[row]) for row in sorted(why))]
+    noted = [(files[row], work.notes[row]) for row in sorted(work.notes)]
+    return Extraction(images_done, skipped, resumed_from, seconds, rate, engine, note, noted)
 
 
 class Batches(keras.utils.PyDataset):
@@ -207,72 +263,55 @@ def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
     return Extraction(there, [], there, 0.0, 0.0, "none")
 
 
-def _run(
-    part: Part,
-    pictures: ClassFolders,
-    seen: np.ndarray,
-    net: "Pretrained",
-    batch_size: int,
-    wanted: str | Engine,
-    progress: bool,
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]], Engine]:
-    """All rows that are not done yet; what was skipped and what was noted, and the engine."""
-    # Notebooks keep what stands on the error stream as if something had gone wrong.
-    stream = sys.stdout if in_notebook() else sys.stderr
-    if isinstance(wanted, str):
-        used = engines.choose(net.model, wanted, lambda: _first(part, pictures, net))
-    else:
-        used = wanted
+def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) -> tuple[str, str]:
+    """All rows that are not done yet, on this machine."""
+    used = wanted
+    if isinstance(used, str):
+        used = engines.choose(net.model, used, lambda: _first(work, net))
     if used.note:
-        print(f"helpers: {used.note}", file=stream)
-    reasons: dict[int, str] = {}
-    notes: dict[int, str] = {}
+        work.say(used.note)
     turn = threading.Semaphore(used.at_once)
-    bar = tqdm(
-        total=len(pictures),
-        initial=int(np.count_nonzero(part.status == DONE)),
-        unit=" pictures",
-        disable=not progress,
-        file=stream,
-    )
 
     def step(rows: np.ndarray) -> None:
-        readable, batch, skipped, noted = _read(pictures, rows, net)
+        batch = read(work.pictures, rows, net)
         with turn:  # what was computed is written before others compute: a kill loses one batch
-            features = used.run(batch) if len(readable) else None
-            changed = rows[(_stats(pictures, rows) != seen[rows]).any(axis=1)]
+            features = used.run(batch.pixels) if len(batch.rows) else None
+            changed = work.pictures.changed(work.seen, rows)
             if len(changed):
-                raise FeaturesError(_changed(pictures, changed, part.path))
-            part.write(readable, features, np.array(list(skipped), "int64"))
-        reasons.update(skipped)
-        notes.update(noted)
-        bar.update(len(rows))
+                raise FeaturesError(_changed(work.pictures, changed, work.part.path))
+            work.keep(batch, features)
 
-    with bar:
-        # More threads than computing batches, so that pictures are read meanwhile.
-        size = max(1, batch_size // used.at_once)
-        engines.in_threads(step, part.steps(size), max(used.at_once, min(engines.cores(), 8)))
-    changed = np.flatnonzero((_stats(pictures, range(len(pictures))) != seen).any(axis=1))
-    if len(changed):
-        part.set_status(changed, TODO)
-        raise FeaturesError(_changed(pictures, changed, part.path))
-    skipped = [*pictures.skipped, *((pictures.files[row], reasons[row]) for row in sorted(reasons))]
-    return skipped, [(pictures.files[row], notes[row]) for row in sorted(notes)], used
+    # More threads than computing batches, so that pictures are read meanwhile.
+    size = max(1, batch_size // used.at_once)
+    engines.in_threads(step, work.part.steps(size), max(used.at_once, min(engines.cores(), 8)))
+    return used.name, used.note
 
 
-def _first(part: Part, pictures: ClassFolders, net: "Pretrained") -> np.ndarray | None:
+def _stream() -> TextIO:
+    """Notebooks keep what stands on the error stream as if something had gone wrong."""
+    return sys.stdout if in_notebook() else sys.stderr
+
+
+def _first(work: Work, net: "Pretrained") -> np.ndarray | None:
     """The first pictures that are to be computed, preprocessed; None if there are none."""
-    for rows in part.steps(FIRST):
-        readable, batch, *_ = _read(pictures, rows, net)
-        if len(readable):
-            return batch
+    for rows in work.part.steps(FIRST):
+        batch = read(work.pictures, rows, net)
+        if len(batch.rows):
+            return batch.pixels
     return None
 
 
-def _read(
-    pictures: ClassFolders, rows: np.ndarray, net: "Pretrained"
-) -> tuple[np.ndarray, np.ndarray, dict[int, str], dict[int, str]]:
-    """The rows whose files can be read, their batch, the others' reasons, and notes on some."""
+class Batch(NamedTuple):
+    """Pictures that were read: their rows and pixels, the others' reasons, and notes on some."""
+
+    rows: np.ndarray
+    pixels: np.ndarray
+    skipped: dict[int, str]
+    noted: dict[int, str]
+
+
+def read(pictures: ClassFolders, rows: np.ndarray, net: "Pretrained") -> Batch:
+    """Pictures from their files, preprocessed for a network."""
     found: list[np.ndarray] = []
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
@@ -285,20 +324,7 @@ def _read(
         if notes:
             noted[int(row)] = "; ".join(notes)
     readable = np.array([row for row in rows if row not in skipped], "int64")
-    return readable, net.preprocess(found) if found else np.empty(0), skipped, noted
-
-
-def _stats(pictures: ClassFolders, rows: Iterable[int]) -> np.ndarray:
-    """Size and time of change of files: (N, 2) int64; -1 for those that are not there."""
-
-    def look(row: int) -> tuple[int, int]:
-        try:
-            found = os.stat(pictures.root / pictures.files[row])
-        except OSError:
-            return -1, -1
-        return found.st_size, found.st_mtime_ns
-
-    return np.array([look(row) for row in rows], "int64").reshape(-1, 2)
+    return Batch(readable, net.preprocess(found) if found else np.empty(0), skipped, noted)
 
 
 def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
@@ -314,19 +340,23 @@ def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
 
 def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
     """All that the features depend on, each under a name that an error can give."""
-    arrays = hashlib.sha256()
-    for variable in net.model.weights:
-        arrays.update(variable.numpy().tobytes())
     files = hashlib.sha256()
     for name, size in zip(pictures.files, seen[:, 0], strict=True):
         files.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+    return {**identity(net), "files": files.hexdigest()}
+
+
+def identity(net: "Pretrained") -> dict[str, Any]:
+    """All of a network that the features depend on."""
+    arrays = hashlib.sha256()
+    for variable in net.model.weights:
+        arrays.update(variable.numpy().tobytes())
     return {
         "model": net.name,
         "weights": arrays.hexdigest(),
         "preprocessing": net.entry.preprocessing,
         "input_size": net.input_size,
         "output_shape": list(net.model.output_shape[1:]),
-        "files": files.hexdigest(),
     }
 
 

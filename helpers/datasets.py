@@ -84,6 +84,24 @@ class ClassFolders:
         """The files' paths, in order."""
         return [self.root / file for file in self.files]
 
+    def stats(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Size and time of change of files, (N, 2) int64; -1 for those that are not there."""
+
+        def look(row: int) -> tuple[int, int]:
+            try:
+                found = os.stat(self.root / self.files[row])
+            except OSError:
+                return -1, -1
+            return found.st_size, found.st_mtime_ns
+
+        rows = np.arange(len(self)) if rows is None else rows
+        return np.array([look(row) for row in rows.tolist()], "int64").reshape(-1, 2)
+
+    def changed(self, seen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Which files, default of all, are not as `stats` saw them all."""
+        rows = np.arange(len(self)) if rows is None else rows
+        return rows[(self.stats(rows) != seen[rows]).any(axis=1)]
+
 
 def class_folders(root: str | Path) -> ClassFolders:
     """Lists a folder of class folders. Hidden files are ignored; nothing is opened.

@@ -30,11 +30,11 @@ from helpers import bottlenecks, images  # noqa: E402
 from helpers.engine import Engine  # noqa: E402
 
 BATCH = 4
-ROOMS = ("partfile.py", "bottlenecks.py")
+ROOMS = ("partfile.py", "bottlenecks.py", "datasets.py")
 GROUPS = {
-    "start": ("held", "lay_out", "_lay_out", "_fingerprint", "_same", "__init__", "extract"),
-    "rows": ("_read", "_stats", "step", "look"),
-    "flushes": ("write", "set_status"),
+    "start": ("held", "lay_out", "_lay_out", "_fingerprint", "_same", "__init__", "make"),
+    "rows": ("read", "stats", "changed", "step", "look"),
+    "flushes": ("keep", "write", "set_status"),
     "rename": ("finish", "_copy", "__exit__"),
 }
 Moment = tuple[str, int]

@@ -1,0 +1,403 @@
+import dataclasses
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import distributed
+import h5py
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, picture
+from PIL import Image
+
+from helpers import bottlenecks, catalogue, cluster, zoo
+from helpers.__main__ import main
+from helpers.backend import keras
+from helpers.bottlenecks import Extraction
+from helpers.datasets import ClassFolders
+from helpers.errors import ArgumentError, FeaturesError
+from helpers.zoo import Pretrained
+
+SHARD, BATCH = 8, 2
+WORKERS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Noting(Pretrained):
+    """A network that notes, in a file, which process was given how many pictures; and takes time.
+
+    This module is imported by the workers too.
+    """
+
+    notes: Path = Path()
+    seconds: float = 0
+
+    def preprocess(self, pictures: Any) -> np.ndarray:
+        with self.notes.open("a") as file:
+            file.write(f"{os.getpid()} {len(pictures)}\n")
+        time.sleep(self.seconds * len(pictures))
+        return super().preprocess(pictures)
+
+
+def tiny(notes: Path, seconds: float = 0) -> Noting:
+    """A worker keeps its network while it is the one that is wanted: each test has its own name."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, 2)]
+    model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+    entry = catalogue.find("EfficientNetLite0")
+    return Noting(str(notes), "Tiny", "random", model, entry, 32, notes, seconds)
+
+
+def on_a_worker() -> bool:
+    try:
+        return bool(distributed.get_worker())
+    except ValueError:
+        return False
+
+
+def other_there(notes: Path) -> Noting:
+    """As where a worker has an older weight file."""
+    net = tiny(notes)
+    if on_a_worker():
+        net.model.set_weights([2 * array for array in net.model.get_weights()])
+    return net
+
+
+def deadly(notes: Path) -> Noting:
+    if on_a_worker():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tiny(notes)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[distributed.LocalCluster]:
+    """Two processes with a thread each."""
+    with cluster.local(WORKERS, threads=1) as started:
+        yield started
+
+
+Extract = Callable[..., Extraction]
+
+
+@pytest.fixture
+def extract(workers: distributed.LocalCluster) -> Extract:
+    """By the two processes; in TensorFlow, for which nothing must be exported."""
+    return functools.partial(
+        cluster.extract,
+        scheduler=workers.scheduler_address,
+        batch_size=BATCH,
+        progress=False,
+        engine="tensorflow",
+        shard_size=SHARD,
+    )
+
+
+def contents(path: Path) -> dict[str, Any]:
+    with h5py.File(path) as file:
+        arrays = {name: (file[name].dtype, file[name][:]) for name in file}
+        return arrays | {name: file.attrs[name] for name in file.attrs}
+
+
+def same(path: Path, other: Path, tolerance: float = 0) -> None:
+    """The same arrays and attributes; features bit for bit, unless a tolerance is given."""
+    found, expected = contents(path), contents(other)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        if name == "features":
+            assert found[name][0] == value[0]
+            np.testing.assert_allclose(found[name][1], value[1], rtol=0, atol=tolerance)
+        elif isinstance(value, tuple):
+            assert found[name][0] == value[0]
+            np.testing.assert_array_equal(found[name][1], value[1])
+        else:
+            np.testing.assert_array_equal(found[name], value)
+
+
+def computed(notes: Path) -> dict[int, int]:
+    """Pictures by process."""
+    counts: dict[int, int] = {}
+    for line in notes.read_text().splitlines() if notes.exists() else []:
+        process, count = map(int, line.split())
+        counts[process] = counts.get(process, 0) + count
+    return counts
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Two classes of 30 pictures."""
+    for name in ("ant", "bee"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for i in range(30):
+            Image.fromarray(picture(i, 20, 20)).save(tmp_path / "many" / name / f"{i:02}.png")
+    return tmp_path / "many"
+
+
+# --- the same file -------------------------------------------------------------------------------
+
+
+def test_the_file_is_that_of_a_single_run(
+    extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    for name in ("ant/03.png", "bee/29.png"):
+        (many / name).write_bytes(b"")
+    (many / "ant" / "notes.txt").write_text("not a picture")
+    (many / "ant" / "out.png").symlink_to(tmp_path)
+    done = extract(many, tmp_path / "f.h5", functools.partial(tiny, notes, 0.01))
+    assert len(computed(notes)) == WORKERS, "both had something to do"
+    assert os.getpid() not in computed(notes)
+    assert sum(computed(notes).values()) == done.images == 58
+    single = bottlenecks.extract(many, tmp_path / "one.h5", tiny(notes), BATCH, False, "tensorflow")
+    same(tmp_path / "f.h5", tmp_path / "one.h5", 1e-6)
+    for field in ("images", "skipped", "noted", "resumed_from", "engine", "note"):
+        assert getattr(done, field) == getattr(single, field)
+    again = bottlenecks.extract(many, tmp_path / "f.h5", tiny(notes), BATCH, False)
+    assert (again.images, again.engine) == (58, "none")
+    again = extract(many, tmp_path / "f.h5", functools.partial(tiny, notes))
+    assert (again.images, again.engine) == (58, "none")
+    assert {path.name for path in tmp_path.iterdir()} == {"f.h5", "one.h5", "many", "notes"}
+
+
+def test_on_onnx_runtime_it_is_the_same_to_the_bit(
+    extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    done = extract(many, tmp_path / "f.h5", functools.partial(tiny, notes), engine="onnx")
+    bottlenecks.extract(many, tmp_path / "one.h5", tiny(notes), 5, False, "onnx")
+    assert done.engine == "onnx"
+    same(tmp_path / "f.h5", tmp_path / "one.h5")
+
+
+def test_no_picture_at_all(extract: Extract, tmp_path: Path, notes: Path) -> None:
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
+    with pytest.raises(FeaturesError, match="none of 1 files is a picture"):
+        extract(tmp_path / "pictures", tmp_path / "f.h5", functools.partial(tiny, notes))
+
+
+# --- ends, one after the other -------------------------------------------------------------------
+
+
+def killed_half_way(notes: Path) -> None:
+    """Kills the worker that is first seen in the middle of its second shard."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for process, count in computed(notes).items():
+            if count > SHARD and count % SHARD > SHARD // 2:
+                os.kill(process, signal.SIGKILL)
+                return
+        time.sleep(0.005)
+
+
+def test_a_worker_that_is_killed_costs_its_shard(
+    extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    network = functools.partial(tiny, notes, 0.05)
+    killer = threading.Thread(target=killed_half_way, args=[notes])
+    killer.start()
+    done = extract(many, tmp_path / "f.h5", network)
+    killer.join()
+    assert (done.images, done.resumed_from, done.skipped) == (60, 0, [])
+    # Two, for what the worker had finished may not have been fetched from it.
+    assert 60 < sum(computed(notes).values()) <= 60 + 2 * SHARD
+    bottlenecks.extract(many, tmp_path / "one.h5", tiny(notes), BATCH, False, "tensorflow")
+    same(tmp_path / "f.h5", tmp_path / "one.h5", 1e-6)
+
+
+RUN = """
+import functools, pathlib, sys
+import test_cluster
+from helpers import cluster
+address, many, out, notes = sys.argv[1:]
+network = functools.partial(test_cluster.tiny, pathlib.Path(notes), 0.05)
+cluster.extract(many, out, network, address, None, 2, False, "tensorflow", test_cluster.SHARD)
+"""
+
+
+def test_a_run_that_is_killed_is_taken_up(
+    workers: distributed.LocalCluster, extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    """By a cluster, and the rest of it by one process."""
+    out, part = tmp_path / "f.h5", tmp_path / "f.part.h5"
+    paths = [str(path) for path in (many, out, notes)]
+    command = [sys.executable, "-c", RUN, workers.scheduler_address, *paths]
+    with subprocess.Popen(command, cwd=ROOT / "tests") as process:
+        while sum(computed(notes).values()) < 5 * SHARD:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    with h5py.File(part) as file:
+        kept = int((file["status"][:] == bottlenecks.DONE).sum())
+    assert SHARD <= kept < 60
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(bottlenecks.Part, "finish", stop)
+        extract(many, out, functools.partial(tiny, notes))
+    works = 2 * WORKERS * SHARD
+    assert 60 <= sum(computed(notes).values()) <= 60 + works
+    done = bottlenecks.extract(many, out, tiny(notes), BATCH, False, "tensorflow")
+    assert done.resumed_from == 60, "nothing was left to compute"
+    bottlenecks.extract(many, tmp_path / "one.h5", tiny(notes), BATCH, False, "tensorflow")
+    same(out, tmp_path / "one.h5", 1e-6)
+
+
+# --- what does not fit ---------------------------------------------------------------------------
+
+
+def test_a_worker_with_other_weights_is_refused(
+    extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    with pytest.raises(
+        FeaturesError, match=r"Worker tcp://.* has another network: weights is \w+, expected \w+\."
+    ):
+        extract(many, tmp_path / "f.h5", functools.partial(other_there, notes))
+    with h5py.File(tmp_path / "f.part.h5") as file:
+        assert not file["status"][:].any()
+    assert extract(many, tmp_path / "f.h5", functools.partial(tiny, notes)).images == 60
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_worker_that_sees_other_pictures_is_refused(
+    extract: Extract,
+    many: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+    notes: Path,
+) -> None:
+    """As where a path leads to another disk there; and as where a picture changes meanwhile."""
+    elsewhere = tmp_path / "elsewhere"
+    if there:
+        (elsewhere / "ant").mkdir(parents=True)
+
+    def other(root: Path, *rest: Any) -> ClassFolders:
+        return ClassFolders(elsewhere, *rest)
+
+    monkeypatch.setattr(cluster, "ClassFolders", other)
+    said = "sees ant/0.* otherwise than it was" if there else "has no folder .*elsewhere"
+    with pytest.raises(FeaturesError, match=f"Worker tcp://.* {said}"):
+        extract(many, tmp_path / "f.h5", functools.partial(tiny, notes))
+
+
+def test_a_scheduler_that_is_not_there_is_said(
+    many: Path, tmp_path: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch, notes: Path
+) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT", 0.5)
+    for address in (closed_port.replace("http", "tcp"), "carrier-pigeon://home"):
+        with pytest.raises(ArgumentError, match=f"No scheduler answers at {address}"):
+            cluster.extract(many, tmp_path / "f.h5", functools.partial(tiny, notes), address)
+    with (
+        cluster.local(0) as empty,
+        pytest.raises(ArgumentError, match=r"has no workers\. Start one"),
+    ):
+        cluster.extract(
+            many, tmp_path / "f.h5", functools.partial(tiny, notes), empty.scheduler_address
+        )
+
+
+@pytest.mark.parametrize(("scheduler", "workers"), [(None, None), ("tcp://a:1", 2), (None, 0)])
+def test_one_kind_of_cluster(tmp_path: Path, scheduler: str | None, workers: int | None) -> None:
+    with pytest.raises(ArgumentError, match="Expected scheduler or workers"):
+        cluster.extract(tmp_path, tmp_path / "f.h5", zoo.pretrained, scheduler, workers)
+
+
+def test_without_dask_it_says_how_to_get_it(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setattr(zoo, "pretrained", lambda *_, **__: pytest.fail("it was built"))
+    assert main(["extract", str(folder), str(tmp_path / "f.h5"), "--workers", "2"]) == 1
+    assert "not installed. Install it" in capsys.readouterr().err
+
+
+# --- the command line, and the real network ------------------------------------------------------
+
+
+def test_the_command_line(
+    workers: distributed.LocalCluster,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The real network: by processes of its own, none of which is left; and by a cluster."""
+    command = ["extract", str(folder), "--model", "EfficientNetLite0", "--engine", "tensorflow"]
+    command[3:4] = ["MobileNet"]  # for which the bundled network stands in
+    run = [sys.executable, "-m", "helpers", *command, str(tmp_path / "two.h5"), "--json"]
+    before = {process.pid for process in psutil.process_iter()}
+    run += ["--workers", "2"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["images"], found["engine"], found["skipped"]) == (12, "tensorflow", [])
+    assert "12/12" in done.stderr
+    assert done.stderr.count("Wanted: MobileNet. Used: EfficientNetLite0") == 1
+    assert len(done.stderr.replace("\r", "\n").strip().splitlines()) < 12, done.stderr
+    left = [p for p in psutil.process_iter() if p.pid not in before and "dask" in p.name()]
+    assert not left
+    address = ["--scheduler", workers.scheduler_address]
+    assert main([*command, str(tmp_path / "f.h5"), *address]) == 0
+    assert "12 pictures through EfficientNetLite0, 0 skipped" in capsys.readouterr().out
+    net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+    bottlenecks.extract(folder, tmp_path / "one.h5", net, progress=False, engine="tensorflow")
+    same(tmp_path / "two.h5", tmp_path / "one.h5", 1e-4)
+    same(tmp_path / "f.h5", tmp_path / "one.h5", 1e-4)
+
+
+def test_either_processes_or_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["extract", "a", "b.h5", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"])
+    assert stopped.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+# --- a cluster that ends -------------------------------------------------------------------------
+
+
+def test_workers_that_die_of_a_shard_are_an_error(
+    workers: distributed.LocalCluster, extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers.scheduler, "allowed_failures", 0)
+        with pytest.raises(FeaturesError, match=r"1 workers died over the same pictures, the last"):
+            extract(many, tmp_path / "f.h5", functools.partial(deadly, notes))
+
+
+def test_a_scheduler_that_ends_is_an_error(many: Path, tmp_path: Path, notes: Path) -> None:
+    started = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, host="127.0.0.1", protocol="tcp",
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}, silence_logs=50,
+    )  # fmt: skip
+
+    def end() -> None:
+        while sum(computed(notes).values()) < SHARD:
+            time.sleep(0.01)
+        started.close()
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    network = functools.partial(tiny, notes, 0.05)
+    with pytest.raises(FeaturesError, match=r"could not compute a shard.*goes on from here"):
+        cluster.extract(
+            many, tmp_path / "f.h5", network, started.scheduler_address, None, BATCH, False,
+            "tensorflow", SHARD,
+        )  # fmt: skip
+    ender.join()
+    assert not (tmp_path / "f.part.lock").exists()
