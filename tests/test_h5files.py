@@ -42,13 +42,17 @@ def randomised(model: "keras.Model", seed: int = 1) -> "keras.Model":
     return model
 
 
-def nested() -> "keras.Model":
-    """Layers inside layers: a model, and a wrapper of two recurrent ones."""
+def nested(prefix: str = "i") -> "keras.Model":
+    """Layers inside layers: a model, and a wrapper of two recurrent ones.
+
+    The one inside has trainable weights behind those of a BatchNorm that are not.
+    """
     inner = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
-            layers.Conv2D(4, 3, name="ic"),
-            layers.BatchNormalization(name="ib"),
+            layers.Conv2D(4, 3, name=f"{prefix}c"),
+            layers.BatchNormalization(name=f"{prefix}b"),
+            layers.Conv2D(4, 1, name=f"{prefix}d"),
         ],
         name="inner",
     )
@@ -212,6 +216,24 @@ def test_a_frozen_layer_inside_takes_its_own_weights(layout: str, tmp_path: Path
     write(tmp_path / name, model)
     h5files.load_weights(other, tmp_path / name)
     assert not differs(other, model)
+
+
+@pytest.mark.parametrize("layout", ["layer_names", "keras3_weights"])
+def test_layers_inside_may_have_other_names(layout: str, tmp_path: Path) -> None:
+    name, write = LAYOUTS[layout]
+    model, other = nested(), randomised(nested("other_"), 2)
+    write(tmp_path / name, model)
+    h5files.load_weights(other, tmp_path / name)
+    assert not differs(other, model)
+
+
+def test_the_state_of_random_numbers_is_no_weight(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5), layers.Dense(2, name="d")])
+    model.save_weights(tmp_path / "x.weights.h5")
+    with h5py.File(tmp_path / "x.weights.h5", "a") as file:
+        file.require_dataset("layers/dropout/seed_generator/vars/0", (2,), "u4")
+    assert h5files.tree(tmp_path / "x.weights.h5").parameters == model.count_params() == 8
+    assert len(h5files.load_weights(model, tmp_path / "x.weights.h5").loaded) == 2
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS][1:])
