@@ -40,7 +40,7 @@ def guards() -> Iterator[Guard]:
 
 
 def without(guard: Guard, copy: Path) -> str:
-    """What the tests say without a guard: the first error, or nothing where they pass."""
+    """What the tests say without a guard, the beginning of it; nothing where they pass."""
     path = copy / guard.file
     whole = path.read_text("utf-8")
     if whole.count(guard.text) != 1:
@@ -61,7 +61,7 @@ def without(guard: Guard, copy: Path) -> str:
     if done.returncode != 1:  # 0: passed; more: pytest itself could not
         return ""
     errors = [line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E ")]
-    return errors[0] if errors else done.stdout.splitlines()[-1]
+    return " ".join(errors[:3]) if errors else done.stdout.splitlines()[-1]
 
 
 def main() -> int:
@@ -72,8 +72,8 @@ def main() -> int:
         ignored = shutil.ignore_patterns(".*", "build", "notebooks", "*.egg-info", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
         for guard in guards():
-            about = (str(guard.row), *guard.what.split())
-            if wanted and not any(word in about for word in wanted):
+            rows, words = {str(guard.row)}, set(guard.what.split())
+            if wanted and not any(w in (rows if w.isdigit() else words) for w in wanted):
                 continue
             seen = without(guard, copy)
             green += not seen
