@@ -1,7 +1,6 @@
-"""Runs the notebooks from top to bottom in fresh kernels, and makes pages of them to read."""
+"""Runs the notebooks from top to bottom in fresh kernels, and keeps their outputs."""
 
 import argparse
-import html
 import os
 import sys
 from pathlib import Path
@@ -9,16 +8,9 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbconvert import HTMLExporter
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
-PAGES = HERE.parent / "build" / "course"
-STYLE = """
-body { font: 17px/1.6 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem;
-       color: #1f2937 }
-li { margin: .4rem 0 } a { color: #2563eb }
-"""
 
 
 def main() -> int:
@@ -28,17 +20,14 @@ def main() -> int:
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebooks")
     options = parser.parse_args()
     found = sorted(HERE.glob("*.ipynb"))
-    if options.store:
-        found += sorted(HERE.glob("solutions/*.ipynb"))
-        found += sorted(HERE.glob("labs/source/*/*.ipynb"))
+    found += sorted(HERE.glob("solutions/*.ipynb"))
+    found += sorted(HERE.glob("labs/source/*/*.ipynb"))
     paths = [path for path in found if not options.names or path.stem in options.names]
     missing = set(options.names) - {path.stem for path in paths}
     if missing:
         parser.error(f"no notebook {', '.join(sorted(missing))} in {HERE.name}")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    PAGES.mkdir(parents=True, exist_ok=True)
     failed = []
-    pages = []
     bar = tqdm(paths, unit="notebook")
     for path in bar:
         bar.set_description(path.stem)
@@ -51,11 +40,6 @@ def main() -> int:
         else:
             if options.store:
                 nbformat.write(book, path)
-        pages.append((path.stem, title(book)))
-        (PAGES / f"{path.stem}.html").write_text(page(book), encoding="utf-8")
-    index = PAGES / "index.html"
-    index.write_text(index_page(pages), encoding="utf-8")
-    print(f"Pages to read: {index.relative_to(HERE.parent)}")
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -92,32 +76,6 @@ def run(book: nbformat.NotebookNode, bar: tqdm) -> None:
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }
-    )
-
-
-def page(book: nbformat.NotebookNode) -> str:
-    """A notebook as one HTML page that needs nothing else."""
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", embed_images=True)
-    exporter.theme = "light"
-    return exporter.from_notebook_node(book)[0]
-
-
-def title(book: nbformat.NotebookNode) -> str:
-    """The first heading of a notebook."""
-    return str(book.cells[0].source).splitlines()[0].lstrip("# ")
-
-
-def index_page(pages: list[tuple[str, str]]) -> str:
-    """The list of the pages, in reading order."""
-    items = "\n".join(
-        f'<li><a href="{stem}.html">{html.escape(heading)}</a></li>' for stem, heading in pages
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>Pretrained image networks</title><style>{STYLE}</style>"
-        f"<h1>Pretrained image networks</h1><ol start=0 style='list-style: none; padding: 0'>\n"
-        f"{items}\n</ol></html>\n"
     )
 
 
