@@ -16,7 +16,7 @@ from helpers.errors import WeightsRefused
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does it")
 
 # A twentieth of the pictures' number: a file is opened three times here, and loaded into a model.
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "4000")) // 20
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "3000")) // 20
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 
