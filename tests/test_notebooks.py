@@ -153,6 +153,14 @@ def test_the_map_has_every_notebook_with_its_minutes(page: str) -> None:
         assert re.search(row, text), row
 
 
+def test_instructors_are_told_the_same_minutes() -> None:
+    text = (FOLDER / "site" / "instructors.md").read_text("utf-8")
+    for path in [*LESSONS, *(FOLDER / "labs" / "source").glob("*/*.ipynb")]:
+        minutes = re.search(r"\*\*(\d+) minutes", nbformat.read(path, as_version=4).cells[0].source)
+        assert minutes
+        assert re.search(rf"\]\([./\w]*{path.name}\) \| {minutes[1]} \|", text), path.name
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_exercise_has_its_solution(path: Path) -> None:
     """The exercise word for word, and below it the lesson's own check, which said "Right."."""
