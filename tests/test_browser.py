@@ -51,7 +51,6 @@ base, cut = zoo.pretrained(include_top=False, input_size=64).model, "block7a"
 costs = finetune.freeze_costs(base, 350)
 two = costs[-3]
 """
-ZOO = 'widgets.ZooExplorer({name: c["work"] / 1e9 for name, c in counted.items()})'
 
 
 def lesson_cell(lesson: str, words: str) -> nbformat.NotebookNode:
@@ -66,7 +65,7 @@ def notebook() -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(PREPARE),
-            nbformat.v4.new_code_cell(ZOO),
+            lesson_cell("02", "widgets.ZooExplorer("),
             lesson_cell("03", "widgets.Predictor("),
             lesson_cell("05", "widgets.LayerExplorer("),
             lesson_cell("06", "widgets.FreezeExplorer("),
