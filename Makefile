@@ -5,7 +5,7 @@ BIN := .venv/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check fuzz bench course store labs ladder clean
+.PHONY: lab test check fuzz faults bench course store labs ladder clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -25,6 +25,10 @@ check: .venv/ready
 fuzz: .venv/ready
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
 		$(BIN)/pytest -s tests/fuzz
+
+# Takes each guard against the 48 faults out of a copy, and shows which test sees it.
+faults: .venv/ready
+	$(BIN)/python tests/faults.py
 
 # Ours, the peers and the limit, in turns; writes tests/benchmarks/RESULTS.md. Half an hour, quiet.
 bench: .venv/ready .venv-bench/ready
