@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from helpers import catalogue, weights
+from helpers import catalogue, engine, weights
 from helpers.errors import HelpersError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,7 +133,7 @@ def _disk() -> Finding:
 
 def _processors() -> Finding:
     """Those that this process may use: a container often has fewer than the machine."""
-    count = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1
+    count = engine.cores()
     if count >= PROCESSORS:
         return Finding("processors", str(count))
     return Finding(
@@ -175,10 +175,10 @@ def _weights() -> list[Finding]:
     own = f"{policy}; {len(here)} of Keras's own {len(listed)} files are here"
     if here:
         own += f": {', '.join(here[:6])}{' …' if len(here) > 6 else ''}"
-    if policy != "imagenet" or here:
+    if policy != "imagenet":
         findings = [Finding("weights", f"{own}; EfficientNet-Lite0 stands in for the others")]
-        if policy == "imagenet":
-            findings = [Finding("weights", f"{own}; the others would be downloaded")]
+    elif here:
+        findings = [Finding("weights", f"{own}; the others would be downloaded")]
     else:
         fix = "python -m helpers weights fetch ResNet50 MobileNet, or unset HELPERS_WEIGHTS"
         findings = [Finding("weights", own, fix)]

@@ -1,4 +1,5 @@
 import importlib.metadata
+import os
 import re
 import sys
 from pathlib import Path
@@ -151,9 +152,7 @@ def test_widgets_that_jupyterlab_cannot_load(
 def test_processors_of_a_container(
     monkeypatch: pytest.MonkeyPatch, cores: list[int], ok: bool
 ) -> None:
-    process: Any = lambda: SimpleNamespace(cpu_affinity=lambda: cores)  # noqa: E731
-    monkeypatch.setattr(doctor.psutil, "Process", process)
-    monkeypatch.setattr(doctor.psutil, "LINUX", True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(cores), raising=False)
     assert (doctor._processors().found, doctor._processors().ok) == (str(len(cores)), ok)
 
 

@@ -40,7 +40,7 @@ class Conventions:
         ):
             if value not in (None, "tf", "th"):
                 raise ArgumentError(f'{argument}: expected "tf" or "th", got {value!r}.')
-        if contents.layout in ("keras3_weights", "keras"):
+        if contents.is_keras3:
             return cls(False, False, True)
         stem = contents.path.name.lower()
         ordering = dim_ordering or _said(r"(th|tf)_dim_ordering", stem)

@@ -84,6 +84,11 @@ class Contents:
     layers: list[StoredLayer]
     links: list[str] = field(default_factory=list)
 
+    @property
+    def is_keras3(self) -> bool:
+        """Whether Keras 3 wrote it, whose layers are found by their class and its count."""
+        return self.layout in ("keras3_weights", "keras")
+
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[Contents]:

@@ -26,7 +26,7 @@ def pairs(
     if by_name:
         keys_here = [layer.name for layer in here]
         keys_there = [layer.name for layer in there]
-    elif contents.layout in ("keras3_weights", "keras"):
+    elif contents.is_keras3:
         classes = by_class(model.layers)
         keys_here = [classes[id(layer)] for layer in here]
         keys_there = [layer.key for layer in there]

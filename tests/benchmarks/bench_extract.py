@@ -192,10 +192,9 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
             spent.clear()
             wall, processor = time.perf_counter(), time.process_time()
             bottlenecks.extract(folder, Path(out) / f"{turn}.h5", net, BATCH, progress=False)
-            spent[IDLE] = engine.cores() * (time.perf_counter() - wall)
-            spent[ALL] = time.process_time() - processor
-            spent[IDLE] -= spent[ALL]
-            spent["the rest"] = 2 * spent[ALL] - sum(spent.values()) + spent[IDLE]
+            used = time.process_time() - processor
+            waited = engine.cores() * (time.perf_counter() - wall) - used
+            spent |= {"the rest": used - sum(spent.values()), ALL: used, IDLE: waited}
             for part in (ALL, NETWORK, *parts, "the rest", IDLE):
                 values.setdefault(part, []).append(spent.get(part, 0.0))
     title = f"Where the time of extract goes: {model}, {PICTURES} pictures"
