@@ -277,7 +277,8 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
 
     The parts share their weights with the model, so to train the upper part is to train the model:
     afterwards `model.predict` answers for whole pictures. The lower part runs once, by
-    `bottlenecks.extract`, and the upper part trains on that file. After the same steps on the same
+    `bottlenecks.extract`, and the upper part trains on that file, for example by
+    `fit(Batches(path, seed=0, workers=2))`. After the same steps on the same
     batches the weights are those that training the whole model would give, for below the line
     everything is frozen, and BatchNorm runs in inference mode on both sides (see `freeze_below`).
 

@@ -753,8 +753,9 @@ def test_only_the_rows_that_were_asked_for(numbered: Path, seed: int | None) -> 
     assert rows.tolist() == [2, 3, 5, 7, 11, 13], "the caller's rows are not shuffled"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_keras_can_train_on_them_and_the_file_is_then_free(
-    numbered: Path, monkeypatch: pytest.MonkeyPatch
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     opened: list[Path] = []
     real = h5py.File
@@ -764,13 +765,27 @@ def test_keras_can_train_on_them_and_the_file_is_then_free(
         return real(path, *arguments)
 
     monkeypatch.setattr(h5py, "File", count)
-    batches = Batches(numbered, batch_size=2, seed=0)
+    batches = Batches(numbered, batch_size=2, seed=0, workers=workers)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     model.fit(batches, validation_data=Batches(numbered), epochs=4, verbose=0)
     assert len(opened) < 4 * 12, "opened by the epoch, not by the batch: 12 of them an epoch"
     with real(numbered, "r+") as file:  # HDF5 refuses this while it is open anywhere
         file.attrs["changed"] = True
+
+
+def test_two_workers_give_the_same_batches_in_the_same_order(numbered: Path) -> None:
+    ends = []
+    for workers in (1, 2):
+        model = keras.Sequential(
+            [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")]
+        )
+        model.compile(keras.optimizers.SGD(1e-4), "mse")
+        batches = Batches(numbered, batch_size=2, seed=0, workers=workers)
+        model.fit(batches, epochs=3, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    np.testing.assert_array_equal(ends[0][0], ends[1][0])
+    np.testing.assert_array_equal(ends[0][1], ends[1][1])
 
 
 def test_closing_waits_for_a_batch_that_is_being_read(
