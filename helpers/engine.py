@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import filelock
 import numpy as np
 
 from helpers import weights
@@ -92,25 +93,36 @@ def exported(model: "keras.Model") -> Path:
     """
     folder = weights.cache().with_name("onnx")
     stem = _identity(model)[:16]
-    damaged = []
+    if path := _kept(folder, stem):
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Workers that begin together need the same file: one makes it, the others wait for it.
+        with filelock.FileLock(folder.with_name("onnx.lock")):
+            return _kept(folder, stem) or _make(model, folder, stem)
+    except OSError as error:
+        raise ArgumentError(
+            f"{folder}: cannot be written to ({error.strerror or error}). Set KERAS_HOME to a "
+            "folder that can"
+        ) from error
+
+
+def _kept(folder: Path, stem: str) -> Path | None:
+    """The file of a network, if it is there and whole."""
     for path in folder.glob(f"{stem}-*.onnx"):
         if _hash(path) == path.stem.removeprefix(f"{stem}-"):
             with contextlib.suppress(OSError):  # the folder may be one that is only read
                 os.utime(path)
             return path
-        damaged.append(path)
+    return None
+
+
+def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
+    for damaged in folder.glob(f"{stem}-*.onnx"):
+        damaged.unlink()
+    new = folder / f"{stem}.{os.getpid()}.{threading.get_ident()}.new"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in damaged:
-            path.unlink()
-        new = folder / f"{stem}.{os.getpid()}.{threading.get_ident()}.new"
         new.touch()
-    except OSError as error:
-        raise ArgumentError(
-            f"{folder}: cannot be written to ({error.strerror}). Set KERAS_HOME to a folder that "
-            "can"
-        ) from error
-    try:
         _export(model, new)
         path = folder / f"{stem}-{_hash(new)}.onnx"
         os.replace(new, path)

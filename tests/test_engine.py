@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +178,23 @@ def test_a_network_is_exported_once_whatever_keras_numbers_its_layers(model: ker
     assert exported(again) == first
     assert first.stat().st_ino == before
     assert cache() == [first.name]
+
+
+def test_workers_that_begin_together_export_it_once(
+    model: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = []
+
+    def slowly(model: keras.Model, path: Path) -> None:
+        began.append(path)
+        time.sleep(0.3)
+        path.write_bytes(b"the network")
+
+    monkeypatch.setattr(engine, "_export", slowly)
+    paths = []
+    in_threads(lambda _: paths.append(exported(model)), iter(range(4)), 4)
+    assert len(began) == 1
+    assert [path.name for path in paths] == cache() * 4
 
 
 def test_the_files_name_says_what_it_is_and_its_hash(model: keras.Model) -> None:
