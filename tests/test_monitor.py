@@ -99,7 +99,8 @@ def test_it_says_how_far_it_is(tiny: Tiny) -> None:
     monitor = TrainingMonitor(tiny.fit, epochs=1)
     assert not monitor.stop_button.disabled and monitor.go_on_button.disabled
     monitor.wait()
-    assert any(f"epoch 1 of 1, step {n} of {STEPS}" in words for n in (7, 8, 9) for words in said)
+    on_the_way = [f"epoch 1 of 1, step {n} of {STEPS}" for n in range(2, STEPS)]
+    assert any(step in words for step in on_the_way for words in said)
 
 
 def test_what_fit_raises_is_shown_and_raised_to_who_waits() -> None:
