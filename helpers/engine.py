@@ -120,7 +120,7 @@ def _kept(folder: Path, stem: str) -> Path | None:
 def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
     for damaged in folder.glob(f"{stem}-*.onnx"):
         damaged.unlink()
-    new = folder / f"{stem}.{os.getpid()}.{threading.get_ident()}.new"
+    new = folder / f"{stem}.new"
     try:
         new.touch()
         _export(model, new)
@@ -128,7 +128,7 @@ def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # another process may be at it too
+    with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
         for old in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
             old.unlink()
     return path
