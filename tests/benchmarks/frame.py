@@ -70,29 +70,28 @@ class Claim:
 class Table:
     """One table: contender → its values, one a turn, all in one unit; and what is claimed of them.
 
-    `ours` is the contender that the others are compared with.
+    `ours` is the contender that the others are compared with, if one is.
     """
 
     title: str
     unit: str
     values: Mapping[str, Sequence[float]]
-    ours: str
+    ours: str = ""
     claims: Sequence[Claim] = field(default_factory=list)
     note: str = ""
 
     def __str__(self) -> str:
-        lines = [
-            f"### {self.title}",
-            "",
-            f"| | {self.unit}, median | lowest … highest | {self.ours} ÷ this one |",
-            "|---|---:|---:|---:|",
-        ]
+        rows = [["", f"{self.unit}, median", "lowest … highest", f"{self.ours} ÷ this one"]]
         for name, values in self.values.items():
-            compared = f"{ratio(self.values, self.ours, name):.2f}" if name != self.ours else ""
-            lines.append(
-                f"| {name} | {statistics.median(values):.4g} "
-                f"| {min(values):.4g} … {max(values):.4g} | {compared} |"
-            )
+            spread = f"{min(values):.4g} … {max(values):.4g}"
+            compared = f"{ratio(self.values, self.ours or name, name):.2f}"
+            rows.append([name, f"{statistics.median(values):.4g}", spread, compared])
+            if name == self.ours:
+                rows[-1][-1] = ""
+        columns = 4 if self.ours else 2
+        rows.insert(1, ["---", *["---:"] * 3])
+        lines = [f"### {self.title}", ""]
+        lines += [f"| {' | '.join(row[:columns])} |" for row in rows]
         lines += ["", *(f"- {claim}" for claim in self.claims)]
         return "\n".join([*lines, *(["", self.note] if self.note else [])])
 
@@ -191,9 +190,9 @@ def serve(makers: Mapping[str, Callable[..., Callable[[], float]]]) -> bool:
     return True
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process has had resident so far (Linux)."""
-    status = Path("/proc/self/status").read_text()
+def peak_memory_mb(process: int | str = "self") -> float:
+    """The most memory that a process has had resident so far (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
 
