@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # JupyterLab refuses to run as root, as one is in many containers, unless it is told to.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
-# Two kernels run side by side: a thread each, for two cores (707 s in all; with two each, 789 s).
+# Two kernels run side by side: a thread each, for two cores (a tenth quicker than two each).
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
@@ -32,7 +32,7 @@ fuzz: .venv/ready
 faults: .venv/ready
 	$(BIN)/python tests/faults.py
 
-# Ours, the peers and the limit, in turns; writes tests/benchmarks/RESULTS.md. Half an hour, quiet.
+# Ours, the peers and the limit, in turns; writes tests/benchmarks/RESULTS.md. Forty minutes, quiet.
 bench: .venv/ready .venv-bench/ready
 	$(BIN)/python tests/benchmarks/frame.py
 
