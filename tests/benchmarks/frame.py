@@ -81,17 +81,16 @@ class Table:
     note: str = ""
 
     def __str__(self) -> str:
-        rows = [["", f"{self.unit}, median", "lowest … highest", f"{self.ours} ÷ this one"]]
+        def line(*cells: str) -> str:
+            return f"| {' | '.join(cells if self.ours else cells[:2])} |"
+
+        heads = f"{self.unit}, median", "lowest … highest", f"{self.ours} ÷ this one"
+        lines = [f"### {self.title}", "", line("", *heads), line("---", *["---:"] * 3)]
         for name, values in self.values.items():
             spread = f"{min(values):.4g} … {max(values):.4g}"
-            compared = f"{ratio(self.values, self.ours or name, name):.2f}"
-            rows.append([name, f"{statistics.median(values):.4g}", spread, compared])
-            if name == self.ours:
-                rows[-1][-1] = ""
-        columns = 4 if self.ours else 2
-        rows.insert(1, ["---", *["---:"] * 3])
-        lines = [f"### {self.title}", ""]
-        lines += [f"| {' | '.join(row[:columns])} |" for row in rows]
+            compared = self.ours not in ("", name)
+            by = f"{ratio(self.values, self.ours, name):.2f}" if compared else ""
+            lines.append(line(name, f"{statistics.median(values):.4g}", spread, by))
         lines += ["", *(f"- {claim}" for claim in self.claims)]
         return "\n".join([*lines, *(["", self.note] if self.note else [])])
 
