@@ -1,4 +1,9 @@
-"""Keras, imported with TensorFlow's start-up chatter held back.
+"""Keras, imported with TensorFlow's start-up chatter held back, and with oneDNN in use.
+
+oneDNN is Intel's library of convolutions and products of matrices, which TensorFlow brings along.
+On processors without AVX-512 it is off unless it is asked for, and asked for it makes the training
+of blocks about twice as fast there (tests/benchmarks/RESULTS.md). It has to be asked for before
+TensorFlow is imported; `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
 
 TensorFlow's C++ code writes a dozen lines to the error stream while it is imported ("Could not
 find cuda drivers", "oneDNN custom operations are on"). They are no errors, no environment
@@ -32,6 +37,8 @@ def error_stream_held_back() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
 
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 with error_stream_held_back():
     import keras

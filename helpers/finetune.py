@@ -282,9 +282,6 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
     batches the weights are those that training the whole model would give, for below the line
     everything is frozen, and BatchNorm runs in inference mode on both sides (see `freeze_below`).
 
-    Whether `compile(…, jit_compile=True)` pays for the upper part is for each network to measure:
-    InceptionV3's two blocks then train twice as fast, EfficientNet-Lite0's one half as fast.
-
     Two things are lost below the line. Dropout there, which training the whole model applies even
     to frozen layers (EfficientNetB0 has it in its blocks), drops nothing. And pictures cannot be
     augmented anew in every epoch, for no picture is looked at again. The way round is to augment

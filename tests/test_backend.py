@@ -42,3 +42,18 @@ def test_what_was_held_back_is_shown_when_the_import_fails() -> None:
     assert done.returncode == 1
     assert "no such processor" in done.stderr
     assert "broken build" in done.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_unless_somebody_said_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if before:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", before)
+    done = run(
+        "import helpers.backend\n"
+        "from tensorflow.python.framework.test_util import IsMklEnabled\n"
+        "print(int(IsMklEnabled()))\n"
+    )
+    assert done.stdout == f"{after}\n"

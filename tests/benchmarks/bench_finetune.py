@@ -4,20 +4,22 @@ The plain way trains the whole network on pictures that are in memory, with ever
 line frozen; the other trains the part above the line on the frozen part's features, from HDF5.
 Weights are random, which does not change the speed.
 
-The plain way has two rows. Given arrays, `fit` often waits at the end of an epoch for the tuner of
-tf.data, which sleeps twice as long each time: its epochs end after 1.3, 2.6, 5.1 or 10.2 s. Given
-batches by two workers, as the split has them, it does not: there the network alone makes the time.
-The split has two as well, the second with `jit_compile=True`, which is not for every network.
+The plain way has three rows. One is what everybody gets who has not heard of oneDNN: TensorFlow
+as it comes, in a process of its own. The two others have oneDNN, which `helpers.backend` asks for.
+Given arrays, `fit` often waits at the end of an epoch for the tuner of tf.data, which sleeps twice
+as long each time: its epochs end after 1.3, 2.6, 5.1 or 10.2 s. Given batches by two workers, as
+the split has them, it does not: there the network alone makes the time.
 """
 
 import dataclasses
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import frame
 import numpy as np
-from frame import Claim, Table
+from frame import Claim, Table, Worker
 from PIL import Image
 
 from helpers import bottlenecks, catalogue, datasets, finetune, images, zoo
@@ -26,7 +28,9 @@ from helpers.bottlenecks import Batches
 from helpers.zoo import Pretrained
 
 BATCH, CLASSES = 16, 2
-SPLIT, SPLIT_XLA = "split", "split, compiled by XLA"
+PEER = str(Path(__file__).with_name("peer_tensorflow.py"))
+SPLIT = "split"
+AS_IT_COMES = "the whole network, arrays to fit, TensorFlow as it comes"
 WHOLE = "the whole network, arrays to fit"
 NO_WAIT = "the whole network, batches by two workers"
 BELOW = "the frozen part, forwards"
@@ -52,11 +56,25 @@ def network(name: str) -> Pretrained:
     return Pretrained(name, name, "random", keras.Model(base.input, classes), entry, size)
 
 
-def compiled(model: keras.Model, jit: bool | str = "auto") -> keras.Model:
+def compiled(model: keras.Model) -> keras.Model:
     """Anew, without what the optimizer remembers."""
-    sgd = keras.optimizers.SGD(1e-4, 0.9)
-    model.compile(sgd, loss="sparse_categorical_crossentropy", jit_compile=jit)
+    model.compile(keras.optimizers.SGD(1e-4, 0.9), loss="sparse_categorical_crossentropy")
     return model
+
+
+def arrays(net: Pretrained, folder: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures, as the network wants them, and their labels."""
+    files = datasets.class_folders(folder)
+    return net.preprocess([images.read(path) for path in files.paths()]), files.labels
+
+
+def whole(name: str, at: str, folder: str) -> Callable[[], float]:
+    """Trains the whole network for an epoch, as one would without this course; seconds."""
+    net = network(name)
+    finetune.freeze_below(net.model, at)
+    x, y = arrays(net, folder)
+    naive = compiled(net.model)
+    return frame.seconds(lambda: naive.fit(x, y, BATCH, epochs=1, verbose=0, shuffle=False))
 
 
 class Arrays(keras.utils.PyDataset):
@@ -80,22 +98,19 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
     frozen, trainable = finetune.split(net.model, at)
     with tempfile.TemporaryDirectory() as folder:
         pictures(Path(folder), count, net.input_size)
-        files = datasets.class_folders(folder)
-        x = net.preprocess([images.read(path) for path in files.paths()])
+        x, y = arrays(net, folder)
         started = time.perf_counter()
         path = Path(folder) / "at_the_line.h5"
         bottlenecks.extract(folder, path, dataclasses.replace(net, model=frozen), progress=False)
         once = time.perf_counter() - started
 
         naive, above = compiled(net.model), compiled(trainable)
-        above_xla = compiled(keras.Model(trainable.input, trainable.output), jit=True)
         options = {"epochs": 1, "verbose": 0, "shuffle": False}
         rows = Batches(path, batch_size=BATCH, workers=2)
         contenders = {
             SPLIT: lambda: above.fit(rows, **options),
-            SPLIT_XLA: lambda: above_xla.fit(rows, **options),
-            WHOLE: lambda: naive.fit(x, files.labels, BATCH, **options),
-            NO_WAIT: lambda: naive.fit(Arrays(x, files.labels), **options),
+            WHOLE: lambda: naive.fit(x, y, BATCH, **options),
+            NO_WAIT: lambda: naive.fit(Arrays(x, y), **options),
         }
 
         def forwards() -> None:
@@ -105,16 +120,17 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
         ends = {}
         for way, train in contenders.items():
             net.model.set_weights(start)
-            compiled(naive), compiled(above), compiled(above_xla, jit=True)
+            compiled(naive), compiled(above)
             train()
             ends[way] = net.model.get_weights()
         timed = {way: frame.seconds(run) for way, run in {**contenders, BELOW: forwards}.items()}
-        values = frame.take_turns(timed, runs, warm_up=1)
+        peer = Worker(PEER, "whole", name, at, folder)
+        values = frame.take_turns({AS_IT_COMES: peer, **timed}, runs, warm_up=1)
+        peer.close()
     apart = max(
         float(np.abs(one - other).max() / np.abs(other).max())
-        for split in (SPLIT, SPLIT_XLA)
-        for whole in (WHOLE, NO_WAIT)
-        for one, other in zip(ends[split], ends[whole], strict=True)
+        for way in (WHOLE, NO_WAIT)
+        for one, other in zip(ends[SPLIT], ends[way], strict=True)
         if other.any()
     )
     saved = 1 + frame.ratio(values, BELOW, SPLIT)
@@ -125,8 +141,8 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
         SPLIT,
         [
             *(
-                Claim(f"{WHOLE} ÷ {split}", frame.ratio(values, WHOLE, split), least=least)
-                for split in (SPLIT, SPLIT_XLA)
+                Claim(f"{way} ÷ {SPLIT}", frame.ratio(values, way, SPLIT), least=least)
+                for way in (AS_IT_COMES, WHOLE)
             ),
             Claim("weights after an epoch, largest difference, in 1e-4", 1e4 * apart, most=1),
         ],

@@ -148,8 +148,15 @@ class Worker:
         self.name = name
         command = [str(python), str(script), "--serve", name, *arguments]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+        # Not what helpers.backend may have set in this process: peers have TensorFlow as it comes.
+        environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
         )
         self.versions = json.loads(self._answer())
 
