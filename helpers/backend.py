@@ -28,7 +28,7 @@ def error_stream_held_back() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # not Ctrl-C, which has nothing to do with it
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())

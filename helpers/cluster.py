@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from helpers.zoo import Pretrained
 
 TIMEOUT = 10
+# For workers of this machine: Ctrl-C in a terminal reaches them too, and so does the interrupt of a
+# notebook. It is meant for the process that asked for them, and that one ends them.
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 def extract(
@@ -274,6 +277,7 @@ def local(workers: int, threads: int | None = None) -> "distributed.LocalCluster
         memory_limit=0,  # dask would stop a worker for the size of TensorFlow
         silence_logs=logging.CRITICAL,
         env={"TF_NUM_INTRAOP_THREADS": str(share)},
+        preload=[DEAF],
     )
 
 

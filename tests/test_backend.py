@@ -44,6 +44,20 @@ def test_what_was_held_back_is_shown_when_the_import_fails() -> None:
     assert "broken build" in done.stderr
 
 
+def test_ctrl_c_while_keras_is_imported_shows_nothing_of_it() -> None:
+    done = run(
+        "import os\n"
+        "try:\n"
+        "    from helpers.backend import error_stream_held_back\n"
+        "    with error_stream_held_back():\n"
+        "        os.write(2, b'no GPU here')\n"
+        "        raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt:\n"
+        "    os.write(2, b'stopped')\n"
+    )
+    assert done.stderr == "stopped"
+
+
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
 def test_onednn_is_asked_for_unless_somebody_said_otherwise(
     monkeypatch: pytest.MonkeyPatch, before: str | None, after: str

@@ -259,6 +259,18 @@ def test_a_run_that_is_killed_is_taken_up(
     same(out, tmp_path / "one.h5", 1e-6)
 
 
+def test_ctrl_c_in_the_terminal_is_not_for_the_workers(
+    workers: distributed.LocalCluster, extract: Extract, many: Path, tmp_path: Path, notes: Path
+) -> None:
+    """A terminal sends it to all; who asked for the workers ends them, without a traceback."""
+    with distributed.Client(workers) as client:
+        processes = set(client.run(os.getpid).values())
+    for process in processes:
+        os.kill(process, signal.SIGINT)
+    assert extract(many, tmp_path / "f.h5", functools.partial(tiny, notes, 0.01)).images == 60
+    assert set(computed(notes)) == processes
+
+
 # --- what does not fit ---------------------------------------------------------------------------
 
 
