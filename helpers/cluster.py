@@ -48,8 +48,8 @@ def extract(
     number of workers, or by one process. Workers read the pictures themselves, under the same path
     as here (on several machines that takes a shared file system), and send back features, a shard
     at a time; only this process writes. A worker that dies costs its shards in the works, which
-    dask gives to another one; if this process dies, it costs the shards that were in the works, at
-    most two for each thread of the cluster.
+    dask gives to another one, and when none is left it waits until one comes. If this process dies,
+    it costs the shards that were in the works, at most two for each thread of the cluster.
 
     Each worker builds the network once, and refuses to compute with another one than this process
     has. With `workers` each gets its share of the cores; elsewhere `dask worker --nthreads` says
