@@ -184,8 +184,7 @@ def _session(path: Path) -> Run:
 
     def run(batch: np.ndarray) -> np.ndarray:
         # One by one: then what passes from layer to layer stays in the processor's cache.
-        each = (batch[i : i + 1] for i in range(len(batch)))
-        return np.concatenate([session.run(None, {name: picture})[0] for picture in each])
+        return np.concatenate([session.run(None, {name: one})[0] for one in batch[:, None]])
 
     return run
 
