@@ -1,8 +1,10 @@
+import gc
 import hashlib
 import os
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,6 +260,33 @@ def test_only_the_files_last_used_are_kept(
 def test_exporting_says_nothing(model: keras.Model, capfd: pytest.CaptureFixture[str]) -> None:
     exported(model)
     assert capfd.readouterr() == ("", "")
+
+
+def test_copies_made_while_exporting_do_not_add_up(
+    model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tf2onnx makes them: each refers to itself, so that only a search for such frees it."""
+
+    class Copy:
+        pass
+
+    copies = weakref.WeakSet[Copy]()
+    most = 0
+
+    def export(*args: object, **more: object) -> None:
+        nonlocal most
+        for _ in range(20):
+            copy = Copy()
+            copy.itself = copy  # type: ignore[attr-defined]
+            copies.add(copy)
+            assert len([[number] for number in range(500)]) == 500  # what else is made meanwhile
+            most = max(most, len(copies))
+
+    before = gc.get_threshold(), gc.get_freeze_count()
+    monkeypatch.setattr(keras.Model, "export", export)
+    engine._export(model, tmp_path / "copies.onnx")
+    assert 1 <= most <= 4
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 # --- in threads ----------------------------------------------------------------------------------

@@ -153,8 +153,8 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
 
 def measure(runs: int) -> list[Table]:
     return [
-        compare("InceptionV3", "mixed9", 64, 4.0, runs),
-        compare("EfficientNetLite0", "block7a", 128, 6.0, runs),
+        compare("InceptionV3", "mixed9", 128, 4.0, runs),
+        compare("EfficientNetLite0", "block7a", 256, 6.0, runs),
     ]
 
 

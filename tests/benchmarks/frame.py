@@ -10,7 +10,8 @@ are compared with what was aimed at. A benchmark is a file `bench_NAME.py` besid
         frame.main(measure)
 
 It prints its tables, and they replace the section of RESULTS.md that has the first line of the
-file's docstring as its heading. `python tests/benchmarks/frame.py` runs all of them, as `make
+file's docstring and the processor as its heading: what a ratio is depends on the processor, too.
+`python tests/benchmarks/frame.py` runs all of them, as `make
 bench` does. This file needs nothing but Python, for peers run it in an environment of their own.
 """
 
@@ -40,6 +41,7 @@ INTRODUCTION = """\
 
 Written by `make bench`; each section says when and where. Contenders take turns in one run, and
 the ratios are medians of the ratios within the turns: figures of two sections are not comparable.
+The AMD EPYC has AVX2 and the Intel Xeon AVX-512, with which TensorFlow is twice as fast, too.
 """
 
 
@@ -215,8 +217,9 @@ def versions() -> dict[str, str]:
 
 def main(measure: Callable[[int], list[Table]]) -> None:
     """Measures, prints the tables, puts them into RESULTS.md; exit code 1 if a claim is not met."""
-    title = str(sys.modules["__main__"].__doc__).splitlines()[0].rstrip(".")
-    parser = argparse.ArgumentParser(description=title)
+    what = str(sys.modules["__main__"].__doc__).splitlines()[0].rstrip(".")
+    title = f"{what} ({_processor()})"
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--runs", type=int, default=5, help="turns that count (default 5)")
     parser.add_argument("--only-print", action="store_true", help="leave RESULTS.md as it is")
     options = parser.parse_args()
@@ -233,7 +236,7 @@ def main(measure: Callable[[int], list[Table]]) -> None:
 def _where(busy: float, took: float) -> str:
     said = ", ".join(f"{name} {version}" for name, version in versions().items())
     return (
-        f"{datetime.date.today()}, {_processor()}, {os.cpu_count()} cores, "
+        f"{datetime.date.today()}, {os.cpu_count()} cores, "
         f"{platform.system()}; {said}. Load before it {busy:.1f}; took {took:.0f} s."
     )
 
@@ -243,7 +246,7 @@ def _processor() -> str:
         (name, *_) = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     except (OSError, ValueError):
         return platform.processor() or platform.machine()
-    return name
+    return name.replace("(R)", "").removesuffix(" Processor")
 
 
 def _keep(title: str, text: str) -> None:
