@@ -2,7 +2,7 @@
 
 The rooms, from the ground up; a room imports only from lower floors:
 
-1. `errors`, `backend`
+1. `errors`, `console`, `backend`
 2. `catalogue`, `images`, `archives`, `h5files`, `sources`
 3. `architectures`, `downloads`
 4. `weights`

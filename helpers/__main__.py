@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import json
 import os
 import sys
@@ -155,7 +154,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from helpers import datasets, partfile
+    from helpers import bottlenecks, cluster, datasets, partfile
 
     catalogue.find(options.model)  # what is wrong with the command is said before TensorFlow loads
     datasets.class_folders(options.folder)
@@ -163,15 +162,17 @@ def _extract(options: argparse.Namespace) -> int:
     if not partfile.is_settled(out):
         with partfile.held(out):
             pass
-    from helpers import bottlenecks, cluster, zoo
+    if options.scheduler or options.workers:
+        cluster.check_installed()
+    from helpers import zoo
 
-    network = functools.partial(zoo.pretrained, options.model, include_top=False, pooling="avg")
+    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
     how = {"batch_size": options.batch_size, "engine": options.engine}
     if options.scheduler or options.workers:
         where = {"scheduler": options.scheduler, "workers": options.workers}
-        done = cluster.extract(options.folder, out, network, **where, **how)
+        done = cluster.extract(options.folder, out, net, **where, **how)
     else:
-        done = bottlenecks.extract(options.folder, out, network(), **how)
+        done = bottlenecks.extract(options.folder, out, net, **how)
     for file, reason in done.skipped:
         _print_error(f"skipped {file}: {reason}")
     for file, note in done.noted:

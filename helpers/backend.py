@@ -48,13 +48,4 @@ with error_stream_held_back():
     tensorflow.get_logger().setLevel("ERROR")
     tensorflow.config.list_physical_devices()  # CUDA's complaint about a missing GPU comes here
 
-__all__ = ["error_stream_held_back", "in_notebook", "keras"]
-
-
-def in_notebook() -> bool:
-    """Whether a notebook shows what this process says; that ipykernel is imported is not enough.
-
-    nbval's plugin imports it into every run of pytest, for example.
-    """
-    ipython = sys.modules.get("IPython")
-    return hasattr(ipython.get_ipython(), "kernel") if ipython else False
+__all__ = ["error_stream_held_back", "keras", "tensorflow"]

@@ -1,30 +1,31 @@
 """Bottleneck features: class folders → a frozen network's outputs in one HDF5 file."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
 from tqdm import tqdm
 
-from helpers import datasets, images, partfile
+from helpers import console, datasets, images, partfile
 from helpers import engine as engines
-from helpers.backend import in_notebook, keras
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
 from helpers.errors import FeaturesError, PictureError
 from helpers.partfile import DONE, TODO, Part
 
 if TYPE_CHECKING:
+    import tensorflow
+
     from helpers.zoo import Pretrained
 
 FIRST = 4
@@ -118,7 +119,7 @@ class Work:
 
     def say(self, note: str) -> None:
         """Says something beside the bar."""
-        self.bar.write(f"helpers: {note}", file=_stream())
+        self.bar.write(f"helpers: {note}", file=console.stream())
 
 
 def make(
@@ -155,7 +156,7 @@ def make(
                 initial=resumed_from,
                 unit=" pictures",
                 disable=not progress,
-                file=_stream(),
+                file=console.stream(),
             )
             work, engine, note = Work(pictures, seen, rows, bar), "none", ""
             with bar:
@@ -177,63 +178,64 @@ def make(
     return Extraction(images_done, skipped, resumed_from, seconds, rate, engine, note, noted)
 
 
-class Batches(keras.utils.PyDataset):
-    """Batches of (features, labels) straight from a features file, for `model.fit`.
+def batches(
+    path: str | Path,
+    rows: np.ndarray | None = None,
+    batch_size: int = 32,
+    seed: int | None = None,
+) -> "tensorflow.data.Dataset":
+    """Batches of (features, labels) straight from a features file, for `fit(…, shuffle=False)`.
 
     This is the one place of the course where features are shuffled: with a `seed` the rows come
     in a new order every epoch, without one in the file's order (which is sorted by class, and
     must not be trained on as it is). All rows are mixed, not only those that lie close together.
+    Keras's own shuffling is for arrays; of any data set `fit` warns that it leaves that alone,
+    unless it is told `shuffle=False`.
+    A batch's rows are read when its turn comes, so memory does not grow with the file, which is
+    open during an epoch and no longer.
 
-    A batch's rows are read when its turn comes, so memory does not grow with the file. The file is
-    open during an epoch; to open it for each batch takes longer than to read the batch.
+    The tuner of tf.data is off. It has nothing to tune here, and in TensorFlow 2.21 an epoch often
+    ends only when it wakes: 1.3, 2.6, 5.1, 10.2 s after the epoch's start.
 
     Args:
         path: a file of `extract`.
         rows: which rows, default all; e.g. the training part.
         batch_size: rows a batch.
         seed: of the shuffling; None for no shuffling.
-        workers: threads that read. With 1, as with arrays, Keras lets tf.data tune itself, and in
-            TensorFlow 2.21 an epoch often ends only when the tuner wakes: 1.3, 2.6, 5.1, 10.2 s
-            after its start. With 2 it does not wait, but each epoch costs 0.1 s to end: take 2
-            where an epoch takes seconds.
+
+    Raises:
+        FeaturesError: no such file, or not one that `extract` made.
+
+    Example:
+        >>> import tempfile
+        >>> from helpers import zoo
+        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = extract(datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False)
+        ...     [len(labels) for _, labels in batches(f"{folder}/f.h5", seed=0)]
+        [32, 32, 32, 4]
     """
+    from helpers.backend import tensorflow as tf
 
-    def __init__(
-        self,
-        path: str | Path,
-        rows: np.ndarray | None = None,
-        batch_size: int = 32,
-        seed: int | None = None,
-        workers: int = 1,
-    ) -> None:
-        super().__init__(workers=workers)
-        self.path = Path(path)
-        self.batch_size = batch_size
-        self._random = None if seed is None else np.random.default_rng(seed)
-        self._file: h5py.File | None = None
-        self._lock = threading.Lock()  # Keras reads ahead in another thread
-        with h5py.File(self.path) as file:
-            self._labels = file["labels"][:]
-        self.rows = np.arange(len(self._labels)) if rows is None else np.array(rows)
-        self.on_epoch_end()
+    with _features_file(path) as file:
+        labels, row = file["labels"][:], file["features"].shape[1:]
+    chosen = np.arange(len(labels)) if rows is None else np.array(rows)
+    random = np.random.default_rng(seed)
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.batch_size)
+    def epoch() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        order = chosen if seed is None else random.permutation(chosen)
+        with h5py.File(path) as file:
+            for start in range(0, len(order), batch_size):
+                # HDF5 reads rows in rising order; within a batch the order does not matter.
+                some = np.sort(order[start : start + batch_size])
+                yield file["features"][some], labels[some]
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        # HDF5 reads rows in rising order only; within a batch the order does not matter.
-        rows = np.sort(self.rows[index * self.batch_size : (index + 1) * self.batch_size])
-        with self._lock:
-            self._file = self._file or h5py.File(self.path)
-            return self._file["features"][rows], self._labels[rows]
-
-    def on_epoch_end(self) -> None:
-        """Puts the rows into a new order, if there is a seed, and closes the file."""
-        if self._random is not None:
-            self._random.shuffle(self.rows)
-        with self._lock:
-            if self._file:
-                self._file.close()
+    kinds = tf.TensorSpec((None, *row), "float32"), tf.TensorSpec((None,), "int64")
+    found = tf.data.Dataset.from_generator(epoch, output_signature=kinds)
+    count = tf.data.experimental.assert_cardinality(math.ceil(len(chosen) / batch_size))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return found.apply(count).prefetch(2).with_options(options)
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -242,14 +244,20 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         FeaturesError: no such file, or not one that `extract` made.
     """
+    with _features_file(path) as file:
+        return {
+            "classes": [str(name) for name in file.attrs["classes"]],
+            "fingerprint": json.loads(file.attrs["fingerprint"]),
+            "labels": file["labels"][:],
+            "shape": file["features"].shape,
+        }
+
+
+@contextlib.contextmanager
+def _features_file(path: str | Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path) as file:
-            return {
-                "classes": [str(name) for name in file.attrs["classes"]],
-                "fingerprint": json.loads(file.attrs["fingerprint"]),
-                "labels": file["labels"][:],
-                "shape": file["features"].shape,
-            }
+            yield file
     except FileNotFoundError:
         raise FeaturesError(
             f"{path}: no such file. Make it with: python -m helpers extract"
@@ -270,15 +278,11 @@ def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
 
 def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) -> tuple[str, str]:
     """All rows that are not done yet, on this machine."""
-    used = wanted
-    if isinstance(used, str):
-        used = engines.choose(net.model, used, lambda: _first(work, net))
-    if used.note:
-        work.say(used.note)
-    turn = threading.Semaphore(used.at_once)
+    used = engine_for(work, net, wanted)
+    turn = threading.Semaphore(used.threads)
 
     def step(rows: np.ndarray) -> None:
-        batch = read(work.pictures, rows, net)
+        batch = read(work.pictures, rows, net.preprocess)
         with turn:  # what was computed is written before others compute: a kill loses one batch
             features = used.run(batch.pixels) if len(batch.rows) else None
             changed = work.pictures.changed(work.seen, rows)
@@ -287,20 +291,25 @@ def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) 
             work.keep(batch, features)
 
     # More threads than computing batches, so that pictures are read meanwhile.
-    size = max(1, batch_size // used.at_once)
-    engines.in_threads(step, work.part.steps(size), max(used.at_once, min(engines.cores(), 8)))
+    size = max(1, batch_size // used.threads)
+    engines.in_threads(step, work.part.steps(size), max(used.threads, min(engines.cores(), 8)))
     return used.name, used.note
 
 
-def _stream() -> TextIO:
-    """Notebooks keep what stands on the error stream as if something had gone wrong."""
-    return sys.stdout if in_notebook() else sys.stderr
+def engine_for(work: Work, net: "Pretrained", wanted: str | Engine) -> Engine:
+    """The engine that computes, compared on the first pictures; what it is not, is said."""
+    used = wanted
+    if isinstance(used, str):
+        used = engines.choose(net.model, used, lambda: _first(work, net))
+    if used.note:
+        work.say(used.note)
+    return used
 
 
 def _first(work: Work, net: "Pretrained") -> np.ndarray | None:
     """The first pictures that are to be computed, preprocessed; None if there are none."""
     for rows in work.part.steps(FIRST):
-        batch = read(work.pictures, rows, net)
+        batch = read(work.pictures, rows, net.preprocess)
         if len(batch.rows):
             return batch.pixels
     return None
@@ -315,8 +324,12 @@ class Batch(NamedTuple):
     noted: dict[int, str]
 
 
-def read(pictures: ClassFolders, rows: np.ndarray, net: "Pretrained") -> Batch:
-    """Pictures from their files, preprocessed for a network."""
+def read(
+    pictures: ClassFolders,
+    rows: np.ndarray,
+    preprocess: Callable[[list[np.ndarray]], np.ndarray],
+) -> Batch:
+    """Pictures from their files, preprocessed."""
     found: list[np.ndarray] = []
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
@@ -329,7 +342,7 @@ def read(pictures: ClassFolders, rows: np.ndarray, net: "Pretrained") -> Batch:
         if notes:
             noted[int(row)] = "; ".join(notes)
     readable = np.array([row for row in rows if row not in skipped], "int64")
-    return Batch(readable, net.preprocess(found) if found else np.empty(0), skipped, noted)
+    return Batch(readable, preprocess(found) if found else np.empty(0), skipped, noted)
 
 
 def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
@@ -348,11 +361,6 @@ def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) ->
     files = hashlib.sha256()
     for name, size in zip(pictures.files, seen[:, 0], strict=True):
         files.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
-    return {**identity(net), "files": files.hexdigest()}
-
-
-def identity(net: "Pretrained") -> dict[str, Any]:
-    """All of a network that the features depend on."""
     arrays = hashlib.sha256()
     for variable in net.model.weights:
         arrays.update(variable.numpy().tobytes())
@@ -362,6 +370,7 @@ def identity(net: "Pretrained") -> dict[str, Any]:
         "preprocessing": net.entry.preprocessing,
         "input_size": net.input_size,
         "output_shape": list(net.model.output_shape[1:]),
+        "files": files.hexdigest(),
     }
 
 

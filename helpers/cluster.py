@@ -1,19 +1,19 @@
 """Extraction on several processes or machines, by dask.distributed: the same file, sooner."""
 
 import contextlib
-import io
+import functools
 import itertools
-import json
 import logging
 import textwrap
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers import bottlenecks
+from helpers import bottlenecks, images
 from helpers import engine as engines
 from helpers.bottlenecks import Batch, Extraction, Work
 from helpers.datasets import ClassFolders
@@ -34,12 +34,12 @@ DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 def extract(
     folder: str | Path,
     out: str | Path,
-    network: "Callable[[], Pretrained]",
+    net: "Pretrained",
     scheduler: str | None = None,
     workers: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     shard_size: int = 64,
 ) -> Extraction:
     """`bottlenecks.extract` by the workers of a cluster, or by several processes of this machine.
@@ -51,30 +51,31 @@ def extract(
     dask gives to another one, and when none is left it waits until one comes. If this process dies,
     it costs the shards that were in the works, at most two for each thread of the cluster.
 
-    Each worker builds the network once, and refuses to compute with another one than this process
-    has. With `workers` each gets its share of the cores; elsewhere `dask worker --nthreads` says
-    how many batches are in the works at the same time. The course must be installed wherever the
-    scheduler or a worker runs. A script that gives `workers` needs `if __name__ == "__main__":`,
-    for the processes that it starts import it.
+    The engine is chosen here, and each worker gets it once, with the network in it: no weight file
+    is needed there, and, with ONNX Runtime, no TensorFlow. With `workers` each gets its share of
+    the cores; elsewhere `dask worker --nthreads` says how many batches are in the works at the same
+    time. The course must be installed wherever the scheduler or a worker runs. A script that gives
+    `workers` needs `if __name__ == "__main__":`, for the processes that it starts import it.
 
     Args:
-        folder, out, progress, engine: as in `bottlenecks.extract`; each worker has its own engine.
-        network: makes the network, here and on each worker; it must be possible to pickle it, such
-            as `functools.partial(zoo.pretrained, "MobileNet", include_top=False, pooling="avg")`.
+        folder, out, net, progress: as in `bottlenecks.extract`.
         scheduler: the address of a dask scheduler, such as `tcp://192.168.0.7:8786`; or
         workers: how many processes to start on this machine.
         batch_size: pictures that a thread of a worker has in memory at the same time.
+        engine: as in `bottlenecks.extract`, for all workers: `"tensorflow"` where they have GPUs
+            and this machine has none. One of your own must be possible to pickle.
         shard_size: pictures that a worker is given at a time.
 
     Raises:
         ArgumentError: not one of `scheduler` and `workers`; dask is not installed; no scheduler
-            answers, or none of its workers does.
+            answers, or none of its workers does; as in `bottlenecks.extract`.
         DatasetError, FeaturesError: as in `bottlenecks.extract`; or a worker sees other pictures
-            than this process, or has another network; or workers died over the same shard.
+            than this process; or workers died over the same shard.
 
     Example:
         >>> from helpers import zoo
-        >>> extract("data/five_classes/test", "f.h5", zoo.pretrained)
+        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> extract("data/five_classes/test", "f.h5", net)
         Traceback (most recent call last):
         helpers.errors.ArgumentError: Expected scheduler or workers (1 or more), got None and None.
     """
@@ -82,44 +83,37 @@ def extract(
         raise ArgumentError(
             f"Expected scheduler or workers (1 or more), got {scheduler} and {workers}."
         )
-    _library()
-    net = network()
-    order = _Order(network, bottlenecks.identity(net), engine, batch_size)
+    check_installed()
 
     def compute(work: Work) -> tuple[str, str]:
+        used = bottlenecks.engine_for(work, net, engine)
+        scaled = functools.partial(
+            images.preprocess, size=net.input_size, mode=net.entry.preprocessing
+        )
         with _client(scheduler, workers) as client:
-            return _there(work, client, order, shard_size)
+            _there(work, client, _Network(used, scaled), batch_size, shard_size)
+        return used.name, used.note
 
     return bottlenecks.make(folder, out, net, progress, compute)
 
 
-class _Order(NamedTuple):
-    """What all shards have in common."""
-
-    network: "Callable[[], Pretrained]"
-    identity: dict[str, Any]
-    engine: str
-    batch_size: int
-
-
-class _Done(NamedTuple):
-    """A shard that was computed: batches without their pixels, and what computed them."""
-
-    batches: list[tuple[Batch, np.ndarray | None]]
-    engine: str
-    note: str
-
-
 def _there(
-    work: Work, client: "distributed.Client", order: _Order, shard_size: int
-) -> tuple[str, str]:
+    work: Work,
+    client: "distributed.Client",
+    network: "_Network",
+    batch_size: int,
+    shard_size: int,
+) -> None:
     """All rows that are not done yet, by workers, as they have time for them."""
     import distributed
 
     root = work.pictures.root.resolve()
     todo = work.part.steps(shard_size)
     running, rows_of = distributed.as_completed(), dict[Any, np.ndarray]()
-    used, notes = set[str](), set[str]()
+    with _said_as_ours(), warnings.catch_warnings():
+        # A network is larger than dask likes; but it is sent once, and is there when one dies.
+        warnings.filterwarnings("ignore", "Sending large graph")
+        there = client.submit(_kept, network, pure=False)
 
     @_said_as_ours()
     def submit() -> None:
@@ -129,7 +123,7 @@ def _there(
         for rows in itertools.islice(todo, max(free, 0 if rows_of else 1)):
             files = tuple(work.pictures.files[row] for row in rows)
             shard = ClassFolders(root, work.pictures.classes, files, work.pictures.labels[rows])
-            future = client.submit(_shard, shard, work.seen[rows], order, pure=False)
+            future = client.submit(_shard, shard, work.seen[rows], there, batch_size, pure=False)
             rows_of[future.key] = rows
             running.add(future)
 
@@ -138,16 +132,11 @@ def _there(
         with _said_as_ours():
             done: _Done = future.result()
         rows = rows_of.pop(future.key)
-        for batch, features in done.batches:
+        for batch, features in done:
             skipped = {int(rows[i]): why for i, why in batch.skipped.items()}
             noted = {int(rows[i]): note for i, note in batch.noted.items()}
             work.keep(Batch(rows[batch.rows], batch.pixels, skipped, noted), features)
-        used.add(done.engine)
-        if done.note and done.note not in notes:
-            work.say(done.note)
-            notes.add(done.note)
         submit()
-    return ", ".join(sorted(used - {""})), " ".join(sorted(notes))
 
 
 @contextlib.contextmanager
@@ -177,48 +166,29 @@ def _said_as_ours() -> Iterator[None]:
 
 
 class _Network:
-    """A worker's network and its engine; there is one in a process."""
+    """An engine and its preprocessing, of which a worker has one, for all its shards."""
 
-    kept: "tuple[str, _Network] | None" = None
-    building = threading.Lock()
+    def __init__(self, engine: Engine, preprocess: Callable[..., np.ndarray]) -> None:
+        self.engine, self.preprocess = engine, preprocess
+        self.turn = threading.Semaphore(engine.threads)
 
-    def __init__(self, net: "Pretrained") -> None:
-        self.net = net
-        self.engine: Engine | None = None
-        self.turn = threading.Semaphore()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Network, (self.engine, self.preprocess)
 
-    def run(self, pixels: np.ndarray, wanted: str) -> np.ndarray:
-        with self.building:
-            if self.engine is None:
-                self.engine = engines.choose(
-                    self.net.model, wanted, lambda: pixels[: bottlenecks.FIRST]
-                )
-                self.turn = threading.Semaphore(self.engine.at_once)
+    def run(self, pixels: np.ndarray) -> np.ndarray:
         with self.turn:
             return self.engine.run(pixels)
 
 
-def _network(order: _Order, where: str) -> _Network:
-    """The network of an order, built by the first shard that needs it, and proved the same."""
-    key = json.dumps([order.identity, order.engine])
-    with _Network.building:
-        if _Network.kept is None or _Network.kept[0] != key:
-            # What it says, of a network that stands in, was said by the client's already.
-            with contextlib.redirect_stderr(io.StringIO()):
-                net = order.network()
-            found = bottlenecks.identity(net)
-            for name, expected in order.identity.items():
-                if found[name] != expected:
-                    raise FeaturesError(
-                        f"{where} has another network: {name} is {found[name]}, expected "
-                        f"{expected}. Give it the same weights (HELPERS_WEIGHTS, "
-                        "HELPERS_WEIGHTS_DIR) and the same version of the course."
-                    )
-            _Network.kept = key, _Network(net)
-        return _Network.kept[1]
+def _kept(network: _Network) -> _Network:
+    """A task whose result is what it was given: dask then has it where shards need it."""
+    return network
 
 
-def _shard(pictures: ClassFolders, seen: np.ndarray, order: _Order) -> _Done:
+_Done = list[tuple[Batch, np.ndarray | None]]  # batches without their pixels, and their features
+
+
+def _shard(pictures: ClassFolders, seen: np.ndarray, network: _Network, batch_size: int) -> _Done:
     """What a worker does: the features of some pictures, in order."""
     import distributed
 
@@ -228,13 +198,12 @@ def _shard(pictures: ClassFolders, seen: np.ndarray, order: _Order) -> _Done:
             f"{where} has no folder {pictures.root}. It must see the pictures under the same path "
             "as the machine that asks for them: put them on a file system that both share."
         )
-    network = _network(order, where)
-    batches: list[tuple[Batch, np.ndarray | None]] = []
-    for start in range(0, len(pictures), order.batch_size):
-        rows = np.arange(start, min(start + order.batch_size, len(pictures)))
-        batch = bottlenecks.read(pictures, rows, network.net)
-        features = network.run(batch.pixels, order.engine) if len(batch.rows) else None
-        batches.append((batch._replace(pixels=np.empty(0)), features))
+    done: _Done = []
+    for start in range(0, len(pictures), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(pictures)))
+        batch = bottlenecks.read(pictures, rows, network.preprocess)
+        features = network.run(batch.pixels) if len(batch.rows) else None
+        done.append((batch._replace(pixels=np.empty(0)), features))
     changed = pictures.changed(seen)
     if len(changed):
         raise FeaturesError(
@@ -242,14 +211,18 @@ def _shard(pictures: ClassFolders, seen: np.ndarray, order: _Order) -> _Done:
             "began. If it changed, put it back as it was, and the same command goes on from here; "
             "if not, the worker has another folder of the same name."
         )
-    used = network.engine
-    return _Done(batches, used.name if used else "", used.note if used else "")
+    return done
 
 
 # --- the cluster ---------------------------------------------------------------------------------
 
 
-def _library() -> None:
+def check_installed() -> None:
+    """Says how to get dask, where it is missing.
+
+    Raises:
+        ArgumentError: it is missing.
+    """
     try:
         import distributed  # noqa: F401
     except ImportError:

@@ -22,7 +22,7 @@ import filelock
 import pooch
 from tqdm.auto import tqdm
 
-from helpers import sources
+from helpers import console, sources
 from helpers.errors import DownloadError, HelpersError
 from helpers.sources import CutError, SourceError
 
@@ -230,7 +230,4 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _watched_by_people() -> bool:
-    """As `backend.in_notebook` knows it, which loads TensorFlow; or in a terminal."""
-    ipython = sys.modules.get("IPython")
-    notebook = hasattr(ipython.get_ipython(), "kernel") if ipython else False
-    return notebook or sys.stderr.isatty()
+    return console.in_notebook() or sys.stderr.isatty()

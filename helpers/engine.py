@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 import numpy as np
@@ -34,14 +34,20 @@ Item = TypeVar("Item")
 class Engine:
     """Preprocessed batches → features, by `run`.
 
-    `at_once` is how many threads may call it at the same time to good effect; `note` says why this
-    is not the engine that was hoped for.
+    `at_once` is how many threads may call it at the same time to good effect, None: one for each
+    core; `note` says why this is not the engine that was hoped for. Those that `choose` gives can
+    be pickled, the network with them; ONNX Runtime's needs neither Keras nor any file then.
     """
 
     name: str
     run: Run
-    at_once: int = 1
+    at_once: int | None = 1
     note: str = ""
+
+    @property
+    def threads(self) -> int:
+        """`at_once`, on the machine that asks."""
+        return self.at_once or cores()
 
 
 def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | None]) -> Engine:
@@ -68,11 +74,11 @@ def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | N
     """
     if wanted not in NAMES:
         raise ArgumentError(f"No engine {wanted!r}. {nearest(wanted, NAMES)}")
-    tensorflow = Engine("tensorflow", model.predict_on_batch)
+    tensorflow = Engine("tensorflow", _InTensorFlow(model))
     if wanted == "tensorflow" or (wanted == "auto" and _has_gpu()):
         return tensorflow
     try:
-        run, batch = _session(exported(model)), first()
+        run, batch = _InOnnxRuntime(exported(model)), first()
         if batch is not None:
             _compare(run(batch), np.asarray(model(batch, training=False)))
     except Exception as error:  # the exporter and the runtime raise what they like
@@ -81,7 +87,7 @@ def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | N
         if wanted == "onnx":
             raise ArgumentError(f"{reason}. Choose the engine tensorflow.") from error
         return Engine("tensorflow", tensorflow.run, note=f"{reason}. TensorFlow computes instead.")
-    return Engine("onnx", run, at_once=cores())
+    return Engine("onnx", run, at_once=None)
 
 
 def exported(model: "keras.Model") -> Path:
@@ -193,20 +199,46 @@ def _tidied_often() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _session(path: Path) -> Run:
-    import onnxruntime  # here: it is not needed where TensorFlow computes
+class _InTensorFlow:
+    """A network, a batch at a time."""
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; it warns of GPUs that it cannot see
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    def __init__(self, model: "keras.Model") -> None:
+        self.model = model
 
-    def run(batch: np.ndarray) -> np.ndarray:
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self.model.predict_on_batch(batch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The layers' classes first: with them their modules are imported, so that Keras knows them.
+        return _unpickled, ({type(layer) for layer in self.model.layers}, self.model)
+
+
+def _unpickled(_: set[type], model: "keras.Model") -> _InTensorFlow:
+    return _InTensorFlow(model)
+
+
+class _InOnnxRuntime:
+    """An exported network on the core that asks; from a file, or from what was in one."""
+
+    def __init__(self, network: Path | bytes) -> None:
+        import onnxruntime  # here: it is not needed where TensorFlow computes
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; it warns of GPUs that it cannot see
+        providers = ["CPUExecutionProvider"]
+        self.network = network
+        self.session = onnxruntime.InferenceSession(network, options, providers=providers)
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
         # One by one: then what passes from layer to layer stays in the processor's cache.
-        return np.concatenate([session.run(None, {name: one})[0] for one in batch[:, None]])
+        found = [self.session.run(None, {self.input: one})[0] for one in batch[:, None]]
+        return np.concatenate(found)
 
-    return run
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = self.network
+        return _InOnnxRuntime, (given.read_bytes() if isinstance(given, Path) else given,)
 
 
 def _compare(found: np.ndarray, expected: np.ndarray) -> None:

@@ -100,14 +100,15 @@ def train_head(
         metrics=["accuracy"],
     )
     history = model.fit(
-        bottlenecks.Batches(train, rows, batch_size, seed),
-        validation_data=bottlenecks.Batches(train, held_out, batch_size),
+        bottlenecks.batches(train, rows, batch_size, seed),
+        validation_data=bottlenecks.batches(train, held_out, batch_size),
+        shuffle=False,  # Keras's own is for arrays
         epochs=epochs,
         callbacks=[keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)],
         verbose=0,
     ).history
     seconds = time.perf_counter() - started
-    loss, accuracy = model.evaluate(bottlenecks.Batches(test, batch_size=batch_size), verbose=0)
+    loss, accuracy = model.evaluate(bottlenecks.batches(test, batch_size=batch_size), verbose=0)
     return TrainedHead(
         model, history, float(accuracy), float(loss), classes, len(history["loss"]), seconds
     )
@@ -278,7 +279,7 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
     The parts share their weights with the model, so to train the upper part is to train the model:
     afterwards `model.predict` answers for whole pictures. The lower part runs once, by
     `bottlenecks.extract`, and the upper part trains on that file, for example by
-    `fit(Batches(path, seed=0, workers=2))`. After the same steps on the same
+    `fit(bottlenecks.batches(path, seed=0), shuffle=False)`. After the same steps on the same
     batches the weights are those that training the whole model would give, for below the line
     everything is frozen, and BatchNorm runs in inference mode on both sides (see `freeze_below`).
 

@@ -1,12 +1,13 @@
-"""Picture files, which nobody has checked, and pictures as RGB arrays."""
+"""Picture files, which nobody has checked; pictures as RGB arrays, and as networks want them."""
 
 import contextlib
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -108,6 +109,50 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     left, top = (columns - side) // 2, (rows - side) // 2
     box = (left, top, left + side, top + side)
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def scale(pixels: np.ndarray, mode: str) -> np.ndarray:
+    """RGB pixels 0 … 255, (…, 3) → float32 in a preprocessing mode of the catalogue.
+
+    `caffe`: BGR, ImageNet's mean subtracted; `tf`: -1 … 1; `torch`: 0 … 1, then standardised by
+    channel; `lite`: (x - 127) / 128; `none`: as they are. The values are, to the bit, those of
+    `keras.applications.imagenet_utils`, which loads TensorFlow.
+
+    Raises:
+        ArgumentError: an unknown mode.
+
+    >>> scale(np.array([[0, 127.5, 255]]), "tf").tolist()
+    [[-1.0, 0.0, 1.0]]
+    """
+    pixels = np.array(pixels, "float32")
+    if mode == "caffe":
+        return pixels[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
+    if mode == "tf":
+        return pixels / 127.5 - 1
+    if mode == "torch":
+        mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], "float32")
+        return (pixels / 255 - mean) / deviation
+    if mode == "lite":
+        return (pixels - 127) / 128
+    if mode == "none":
+        return pixels
+    raise ArgumentError(f"No preprocessing {mode!r}; known: caffe, tf, torch, lite, none.")
+
+
+def preprocess(pictures: np.ndarray | Sequence[np.ndarray], size: int, mode: str) -> np.ndarray:
+    """One picture or several, as `read` gives them → a network's batch (N, size, size, 3), float32.
+
+    The square in the middle of each is resized, and its pixels are scaled in a mode of `scale`.
+
+    Raises:
+        ArgumentError: not such pictures; already scaled ones too.
+    """
+    # Of a path, `fit` says how it is read.
+    one = isinstance(pictures, (str, Path)) or getattr(pictures, "ndim", 0) == 3
+    several: Sequence[Any] = [pictures] if one else list(pictures)
+    if not several:
+        raise ArgumentError("Expected one picture or more, got none.")
+    return scale(np.stack([fit(picture, size) for picture in several]), mode)
 
 
 class _Silence:

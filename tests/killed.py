@@ -17,17 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# The one thing that bottlenecks takes from Keras is the base class of `Batches`, unused here.
-backend: Any = types.ModuleType("helpers.backend")
-backend.keras = types.SimpleNamespace(utils=types.SimpleNamespace(PyDataset=object))
-backend.in_notebook = lambda: False
-sys.modules["helpers.backend"] = backend
+import h5py
+import numpy as np
 
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-
-from helpers import bottlenecks, images  # noqa: E402
-from helpers.engine import Engine  # noqa: E402
+from helpers import bottlenecks, images
+from helpers.engine import Engine
 
 BATCH = 4
 ROOMS = ("partfile.py", "bottlenecks.py", "datasets.py")

@@ -1,22 +1,7 @@
 import subprocess
 import sys
-import types
 
-import IPython
 import pytest
-
-from helpers.backend import in_notebook
-
-
-def test_only_a_kernel_is_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    assert not in_notebook()
-    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace())
-    assert not in_notebook()  # IPython in a terminal
-    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace(kernel=object()))
-    assert in_notebook()
-    monkeypatch.delitem(sys.modules, "IPython")
-    assert not in_notebook()
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -6,9 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from PIL import Image
 
 from helpers import bottlenecks, catalogue, images
 from helpers.backend import keras
-from helpers.bottlenecks import Batches, Extraction, describe
+from helpers.bottlenecks import Extraction, batches, describe
 from helpers.engine import Engine
 from helpers.errors import ArgumentError, DatasetError, FeaturesError
 from helpers.partfile import Part
@@ -517,11 +516,7 @@ def test_a_second_extraction_is_told_who_is_at_it_and_harms_nothing(
 
 
 SECOND = """
-import sys, types
-sys.modules["helpers.backend"] = types.SimpleNamespace(  # spares the import of TensorFlow
-    keras=types.SimpleNamespace(utils=types.SimpleNamespace(PyDataset=object)),
-    in_notebook=lambda: False,
-)
+import sys
 from helpers import bottlenecks
 from helpers.errors import FeaturesError
 try:
@@ -706,56 +701,52 @@ def numbered(tmp_path: Path) -> Path:
     return path
 
 
-def epoch(batches: Batches) -> list[int]:
-    """The labels of an epoch in order, and a check that the features travel with them."""
-    labels: list[int] = []
-    for i in range(len(batches)):
-        features, some = batches[i]
-        assert features.tolist() == [[label, 2 * label] for label in some]
-        labels += some.tolist()
+def epoch(found: Iterable[Any]) -> list[list[int]]:
+    """The labels of an epoch's batches, and a check that the features travel with them."""
+    labels = []
+    for features, some in found:
+        assert features.numpy().tolist() == [[label, 2 * label] for label in some.numpy()]
+        labels.append(some.numpy().tolist())
     return labels
 
 
+def in_order(labels: list[list[int]]) -> list[int]:
+    return sorted(itertools.chain.from_iterable(labels))
+
+
 def test_without_a_seed_the_files_order(numbered: Path) -> None:
-    batches = Batches(numbered, batch_size=5)
-    assert [len(batches[i][1]) for i in range(len(batches))] == [5, 5, 5, 5, 3]
+    found = batches(numbered, batch_size=5)
+    assert len(found) == 5
     for _ in range(2):
-        assert epoch(batches) == list(range(23))
-        batches.on_epoch_end()
+        assert epoch(found) == [list(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
 
 
 def test_with_a_seed_every_epoch_has_every_row_once_in_a_new_order(numbered: Path) -> None:
-    batches = Batches(numbered, batch_size=5, seed=0)
-    epochs = []
-    for _ in range(3):
-        epochs.append(epoch(batches))
-        batches.on_epoch_end()
-    assert all(sorted(labels) == list(range(23)) for labels in epochs)
-    sets = [[sorted(labels[i : i + 5]) for i in range(0, 23, 5)] for labels in epochs]
-    assert sets[0] != [list(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
-    assert sets[0] != sets[1] != sets[2] != sets[0]
+    found = batches(numbered, batch_size=5, seed=0)
+    epochs = [epoch(found) for _ in range(3)]
+    assert all(in_order(labels) == list(range(23)) for labels in epochs)
+    assert epochs[0] != epoch(batches(numbered, batch_size=5))
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
 def test_the_same_seed_gives_the_same_order(numbered: Path) -> None:
-    one, same, other = (Batches(numbered, batch_size=5, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (batches(numbered, batch_size=5, seed=seed) for seed in (1, 1, 2))
     for _ in range(2):
-        assert epoch(one) == epoch(same) != epoch(other)
-        for batches in (one, same, other):
-            batches.on_epoch_end()
+        assert (first := epoch(one)) == epoch(same)
+        assert first != epoch(other)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_only_the_rows_that_were_asked_for(numbered: Path, seed: int | None) -> None:
     rows = np.array([2, 3, 5, 7, 11, 13])
-    batches = Batches(numbered, rows, batch_size=4, seed=seed)
-    assert len(batches) == 2
-    assert sorted(epoch(batches)) == rows.tolist()
+    found = batches(numbered, rows, batch_size=4, seed=seed)
+    assert len(found) == 2
+    assert in_order(epoch(found)) == rows.tolist()
     assert rows.tolist() == [2, 3, 5, 7, 11, 13], "the caller's rows are not shuffled"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 def test_keras_can_train_on_them_and_the_file_is_then_free(
-    numbered: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
     real = h5py.File
@@ -765,49 +756,34 @@ def test_keras_can_train_on_them_and_the_file_is_then_free(
         return real(path, *arguments)
 
     monkeypatch.setattr(h5py, "File", count)
-    batches = Batches(numbered, batch_size=2, seed=0, workers=workers)
+    found = batches(numbered, batch_size=2, seed=0)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    model.fit(batches, validation_data=Batches(numbered), epochs=4, verbose=0)
+    model.fit(found, validation_data=batches(numbered), epochs=4, shuffle=False, verbose=0)
     assert len(opened) < 4 * 12, "opened by the epoch, not by the batch: 12 of them an epoch"
     with real(numbered, "r+") as file:  # HDF5 refuses this while it is open anywhere
         file.attrs["changed"] = True
 
 
-def test_two_workers_give_the_same_batches_in_the_same_order(numbered: Path) -> None:
-    ends = []
-    for workers in (1, 2):
-        model = keras.Sequential(
-            [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")]
-        )
-        model.compile(keras.optimizers.SGD(1e-4), "mse")
-        batches = Batches(numbered, batch_size=2, seed=0, workers=workers)
-        model.fit(batches, epochs=3, shuffle=False, verbose=0)
-        ends.append(model.get_weights())
-    np.testing.assert_array_equal(ends[0][0], ends[1][0])
-    np.testing.assert_array_equal(ends[0][1], ends[1][1])
+def test_an_epoch_that_is_not_read_to_its_end_changes_no_other(numbered: Path) -> None:
+    """As where `fit` is told to take some steps of an epoch only; batches are read ahead."""
+    found = batches(numbered, batch_size=2, seed=0)
+    whole, begun = epoch(found), iter(found)
+    next(begun)
+    assert in_order(epoch(found)) == in_order(whole)
+    assert len(list(begun)) == 11
 
 
-def test_closing_waits_for_a_batch_that_is_being_read(
-    numbered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Keras reads ahead in a thread, and ends an epoch of few steps while that is at work."""
-    batches, reading, read = Batches(numbered), threading.Event(), []
-    real = h5py.Dataset.__getitem__
+def test_no_epoch_waits_for_a_tuner(numbered: Path) -> None:
+    assert batches(numbered).options().autotune.enabled is False
 
-    def slowly(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-        reading.set()
-        time.sleep(0.1)
-        return real(dataset, rows)
 
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", slowly)
-    thread = threading.Thread(target=lambda: read.append(batches[0]))
-    thread.start()
-    reading.wait(10)
-    batches.on_epoch_end()
-    thread.join()
-    assert read[0][1].tolist() == list(range(23))
-    assert batches[0][1].tolist() == list(range(23)), "opened again"
+def test_batches_say_how_to_make_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FeaturesError, match=r"f\.h5: no such file.*helpers extract"):
+        batches(tmp_path / "f.h5")
+    (tmp_path / "f.h5").write_text("text")
+    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+        batches(tmp_path / "f.h5")
 
 
 # --- describe ------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 import gc
 import hashlib
 import os
+import pickle
 import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import datasets, engine, weights
+from helpers.architectures.resnext import GroupSum
 from helpers.backend import keras
 from helpers.engine import choose, exported, in_threads
 from helpers.errors import ArgumentError
@@ -50,7 +53,8 @@ def cache() -> list[str]:
 
 def test_on_a_cpu_onnx_runtime_gives_tensorflows_features(model: keras.Model) -> None:
     found = choose(model, "auto", pictures)
-    assert (found.name, found.note, found.at_once) == ("onnx", "", engine.cores())
+    assert (found.name, found.note, found.at_once) == ("onnx", "", None)
+    assert found.threads == engine.cores()
     expected = model.predict_on_batch(pictures(7))
     np.testing.assert_allclose(found.run(pictures(7)), expected, atol=1e-5)
     assert found.run(pictures(7)).dtype == np.float32
@@ -89,6 +93,31 @@ def test_tensorflow_on_a_gpu_or_if_asked_for_exports_nothing(
 def test_onnx_on_a_gpu_if_asked_for(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_has_gpu", lambda: True)
     assert choose(model, "onnx", pictures).name == "onnx"
+
+
+PICKLED = """
+import pickle, sys
+import numpy as np
+engine = pickle.load(sys.stdin.buffer)
+np.save(sys.argv[1], engine.run(np.load(sys.argv[1])))
+print(engine.name, "keras" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["onnx", "tensorflow"])
+def test_an_engine_takes_its_network_along(tmp_path: Path, name: str) -> None:
+    """Into another process, where nothing else of it is: with a layer of the course's own, too."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 3))
+    model = keras.Model(pixels, GroupSum(2)(layers.Conv2D(8, 3)(pixels)))
+    batch = pictures(3, 8)
+    found = choose(model, name, lambda: batch)
+    path = tmp_path / "batch.npy"
+    np.save(path, batch)
+    command = [sys.executable, "-c", PICKLED, str(path)]
+    done = subprocess.run(command, input=pickle.dumps(found), capture_output=True, check=False)
+    assert done.stdout.decode().split() == [name, str(name == "tensorflow")], done.stderr
+    np.testing.assert_array_equal(np.load(path), found.run(batch))
 
 
 def test_an_unknown_engine_is_an_error(model: keras.Model) -> None:
@@ -136,7 +165,7 @@ def test_the_tolerance_is_a_thousandth_of_the_scale(
     expected = np.asarray(model(pictures()))
     shifted = expected.copy()
     shifted[1, 2] += apart * np.sqrt(np.mean(expected**2))
-    monkeypatch.setattr(engine, "_session", lambda _: lambda _: shifted)
+    monkeypatch.setattr(engine, "_InOnnxRuntime", lambda _: lambda _: shifted)
     assert choose(model, "auto", pictures).name == ("onnx" if does else "tensorflow")
 
 

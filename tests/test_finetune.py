@@ -324,8 +324,9 @@ def test_split_training_gives_the_weights_of_naive_training(folder: Path, tmp_pa
     bottlenecks.extract(folder, tmp_path / "f.h5", below, progress=False)
     compiled(trainable)
     for rows in np.concatenate(orders):
-        # Batches gives a batch's rows in rising order, whichever order they were asked for in.
-        trainable.train_on_batch(*bottlenecks.Batches(tmp_path / "f.h5", rows, batch_size=4)[0])
+        # A batch has its rows in rising order, whichever order they were asked for in.
+        (batch,) = bottlenecks.batches(tmp_path / "f.h5", rows, batch_size=4)
+        trainable.train_on_batch(*batch)
 
     moved = 0
     for weight, wanted, before in zip(naive.weights, expected, start, strict=True):

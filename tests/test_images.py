@@ -477,3 +477,35 @@ def test_fit_refuses_what_is_no_picture(given: Any, reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason) as caught:
         images.fit(given, 2)
     assert isinstance(caught.value, HelpersError)
+
+
+# --- as a network wants them ---------------------------------------------------------------------
+
+
+def test_every_mode_is_its_formula() -> None:
+    pixels = np.array([[10, 20, 30]], "uint8")
+    rgb, bgr = np.array([10.0, 20, 30]), np.array([30.0, 20, 10])
+    expected_by_mode: dict[str, np.ndarray] = {
+        "caffe": bgr - [103.939, 116.779, 123.68],
+        "tf": rgb / 127.5 - 1,
+        "torch": (rgb / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
+        "lite": (rgb - 127) / 128,
+        "none": rgb,
+    }
+    for mode, expected in expected_by_mode.items():
+        scaled = images.scale(pixels, mode)
+        assert scaled.dtype == np.float32
+        np.testing.assert_allclose(scaled[0], expected, rtol=1e-5, err_msg=mode)
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch", "lite", "none"])
+def test_scaling_changes_nothing_in_place(mode: str) -> None:
+    pixels = picture(2).astype("float32")
+    scaled = images.scale(pixels, mode)
+    np.testing.assert_array_equal(pixels, picture(2))
+    assert not np.shares_memory(scaled, pixels)
+
+
+def test_an_unknown_mode_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match="'keras'; known: caffe"):
+        images.scale(picture(0), "keras")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from helpers import images
 from helpers.architectures import common
 from helpers.architectures.state_dict import read_state_dict
 from helpers.backend import keras
@@ -103,7 +104,7 @@ def preprocess_input(pixels: Any) -> np.ndarray:
     >>> preprocess_input([127, 255]).tolist()
     [0.0, 1.0]
     """
-    return (np.asarray(pixels, "float32") - 127.0) / 128.0
+    return images.scale(pixels, "lite")
 
 
 def bundled_file() -> Path:

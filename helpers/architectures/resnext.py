@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from helpers import catalogue
+from helpers import catalogue, images
 from helpers.architectures import common
 from helpers.backend import keras
 from helpers.catalogue import WeightFile
@@ -107,8 +107,7 @@ def preprocess_input(pixels: Any) -> np.ndarray:
     >>> print(preprocess_input([0, 0, 255]).round(2))
     [-2.12 -2.04  2.64]
     """
-    pixels = np.array(pixels, "float32")  # a copy: Keras changes float arrays in place
-    return keras.applications.imagenet_utils.preprocess_input(pixels, mode="torch")
+    return images.scale(pixels, "torch")
 
 
 @keras.saving.register_keras_serializable("helpers")

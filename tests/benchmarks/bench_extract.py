@@ -1,9 +1,8 @@
 """Extraction: from files of pictures to features in HDF5.
 
 Every contender runs in a process of its own, has random weights (they do not change the speed) and
-reads the same 224 x 224 JPEG files; the slower ones, whose rate takes no more pictures to tell,
-read the first fifth of them. The limit is ONNX Runtime on arrays that are in memory already: as it
-comes, a batch on all cores; and a picture on each core.
+reads the same 224 x 224 JPEG files. The limit is ONNX Runtime on arrays that are in memory already:
+as it comes, a batch on all cores; and a picture on each core.
 
 The peers that predict in TensorFlow have it as it comes. One of them is shown with oneDNN as well,
 which `helpers.backend` asks for, and which some processors get only if it is asked for. And once
@@ -20,7 +19,7 @@ import frame
 import pytest
 from frame import Claim, Table, Worker
 
-PICTURES, FEWER, BATCH = 960, 192, 32
+PICTURES, BATCH = 960, 32
 PEER = str(Path(__file__).with_name("peer_torch.py"))
 
 
@@ -58,8 +57,8 @@ def flow_from_directory(folder: str, model: str) -> Callable[[], float]:
         features = net.model.predict(pictures, verbose=0)
         with h5py.File(Path(tempfile.gettempdir()) / "flow.h5", "w") as file:
             file["features"] = features
-        assert features.shape[0] == FEWER
-        return FEWER / (time.perf_counter() - started)
+        assert features.shape[0] == PICTURES
+        return PICTURES / (time.perf_counter() - started)
 
     run()
     return run
@@ -96,8 +95,8 @@ def dataset_from_directory(folder: str, model: str, tuner: bool = True) -> Calla
         features = net.model.predict(pictures, verbose=0)
         with h5py.File(Path(tempfile.gettempdir()) / "dataset.h5", "w") as file:
             file["features"] = features
-        assert features.shape[0] == FEWER
-        return FEWER / (time.perf_counter() - started)
+        assert features.shape[0] == PICTURES
+        return PICTURES / (time.perf_counter() - started)
 
     run()
     return run
@@ -117,16 +116,16 @@ def in_memory(folder: str, model: str, threads: str) -> Callable[[], float]:
     options.intra_op_num_threads = 0 if threads == "0" else 1
     session = onnxruntime.InferenceSession(engine.exported(net.model), options)
     (name,) = (tensor.name for tensor in session.get_inputs())
-    arrays = np.random.default_rng(0).uniform(-1, 1, (FEWER, 224, 224, 3)).astype("float32")
+    arrays = np.random.default_rng(0).uniform(-1, 1, (PICTURES, 224, 224, 3)).astype("float32")
     size = BATCH if threads == "0" else 1
-    batches = [{name: arrays[i : i + size]} for i in range(0, FEWER, size)]
+    batches = [{name: arrays[i : i + size]} for i in range(0, PICTURES, size)]
     pool = ThreadPoolExecutor(max(1, int(threads)))
 
     def run() -> float:
         started = time.perf_counter()
         found = list(pool.map(lambda batch: session.run(None, batch)[0], batches))
-        assert sum(map(len, found)) == FEWER
-        return FEWER / (time.perf_counter() - started)
+        assert sum(map(len, found)) == PICTURES
+        return PICTURES / (time.perf_counter() - started)
 
     run()
     return run
@@ -237,13 +236,9 @@ DATASET_UNTUNED = f"{DATASET}, with oneDNN, tuner off"
 ONE_BY_ONE = "limit: ONNX Runtime, arrays in memory, a picture a core"
 TIMM = "PyTorch, timm (channels_last), DataLoader"
 AIMS = {
-    "MobileNet": {
-        DATASET: 2.5, DATASET_ONEDNN: 2.5, FLOW: 2.5, TIMM: 2.0, LIMIT: 0.85, ONE_BY_ONE: 0.85,
-    },
-    "EfficientNetLite0": {
-        DATASET: 3.5, DATASET_ONEDNN: 3.5, FLOW: 3.5, LIMIT: 0.85, ONE_BY_ONE: 0.85,
-    },
-}  # fmt: skip
+    "MobileNet": {DATASET: 2.5, DATASET_ONEDNN: 2.5, FLOW: 2.5, TIMM: 2.0, LIMIT: 0.85},
+    "EfficientNetLite0": {DATASET: 3.5, DATASET_ONEDNN: 3.5, FLOW: 3.5, LIMIT: 0.85},
+}
 
 
 def measure(runs: int) -> list[Table]:
@@ -251,20 +246,20 @@ def measure(runs: int) -> list[Table]:
 
     tables = []
     with tempfile.TemporaryDirectory() as folder:
-        many, few = pictures(Path(folder, "many"), PICTURES), pictures(Path(folder, "few"), FEWER)
+        files = pictures(Path(folder), PICTURES)
         for model, aims in AIMS.items():
             workers = {
-                OURS: Worker(__file__, "extract", many, model),
-                DATASET: Worker(__file__, "dataset_from_directory", few, model),
-                DATASET_ONEDNN: Worker(__file__, "dataset_with_onednn", few, model),
-                DATASET_UNTUNED: Worker(__file__, "dataset_without_tuner", few, model),
-                FLOW: Worker(__file__, "flow_from_directory", few, model),
-                LIMIT: Worker(__file__, "in_memory", few, model, "0"),
-                ONE_BY_ONE: Worker(__file__, "in_memory", few, model, str(engine.cores())),
+                OURS: Worker(__file__, "extract", files, model),
+                DATASET: Worker(__file__, "dataset_from_directory", files, model),
+                DATASET_ONEDNN: Worker(__file__, "dataset_with_onednn", files, model),
+                DATASET_UNTUNED: Worker(__file__, "dataset_without_tuner", files, model),
+                FLOW: Worker(__file__, "flow_from_directory", files, model),
+                LIMIT: Worker(__file__, "in_memory", files, model, "0"),
+                ONE_BY_ONE: Worker(__file__, "in_memory", files, model, str(engine.cores())),
             }
             note = ""
             if TIMM in aims:
-                workers[TIMM] = Worker(PEER, "extract", few, python=frame.PEERS)
+                workers[TIMM] = Worker(PEER, "extract", files, python=frame.PEERS)
                 found = workers[TIMM].versions
                 note = f"torch {found['torch']}, timm {found['timm']}."
             values = frame.take_turns(workers, runs, warm_up=0)  # they have warmed up themselves
@@ -276,7 +271,7 @@ def measure(runs: int) -> list[Table]:
             ]
             title = f"{model}, 224 x 224, JPEG files to HDF5"
             tables.append(Table(title, "pictures/s", values, OURS, claims, note))
-            tables.append(where_the_time_goes(many, model, runs))
+            tables.append(where_the_time_goes(files, model, runs))
     return tables
 
 

@@ -7,8 +7,8 @@ Weights are random, which does not change the speed.
 The plain way has three rows. One is what everybody gets who has not heard of oneDNN: TensorFlow
 as it comes, in a process of its own. The two others have oneDNN, which `helpers.backend` asks for.
 Given arrays, `fit` often waits at the end of an epoch for the tuner of tf.data, which sleeps twice
-as long each time: its epochs end after 1.3, 2.6, 5.1 or 10.2 s. Given batches by two workers, as
-the split has them, it does not: there the network alone makes the time.
+as long each time: its epochs end after 1.3, 2.6, 5.1 or 10.2 s. Given batches by two workers it
+does not, nor does the split, whose batches have no tuner: there the network alone makes the time.
 """
 
 import dataclasses
@@ -24,7 +24,6 @@ from PIL import Image
 
 from helpers import bottlenecks, catalogue, datasets, finetune, images, zoo
 from helpers.backend import keras
-from helpers.bottlenecks import Batches
 from helpers.zoo import Pretrained
 
 BATCH, CLASSES = 16, 2
@@ -106,7 +105,7 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
 
         naive, above = compiled(net.model), compiled(trainable)
         options = {"epochs": 1, "verbose": 0, "shuffle": False}
-        rows = Batches(path, batch_size=BATCH, workers=2)
+        rows = bottlenecks.batches(path, batch_size=BATCH)
         contenders = {
             SPLIT: lambda: above.fit(rows, **options),
             WHOLE: lambda: naive.fit(x, y, BATCH, **options),

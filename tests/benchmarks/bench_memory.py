@@ -18,6 +18,7 @@ from frame import Claim, Table, Worker
 SMALL, LARGE = 1_000, 20_000
 BATCH, SIDE = 32, 48
 MAPS, AVERAGED = (7, 7, 256), (1280,)
+ONCE = {"epochs": 1, "verbose": 0, "shuffle": False}
 
 
 def write_features(path: Path, rows: int, shape: tuple[int, ...]) -> Path:
@@ -53,10 +54,10 @@ def head(shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
 
 
 def training(path: str) -> Callable[[], float]:
-    from helpers.bottlenecks import Batches
+    from helpers import bottlenecks
 
     def run() -> float:
-        head(MAPS).fit(Batches(path, batch_size=BATCH, seed=0), epochs=1, verbose=0)
+        head(MAPS).fit(bottlenecks.batches(path, batch_size=BATCH, seed=0), **ONCE)
         return frame.peak_memory_mb()
 
     return run
@@ -103,8 +104,8 @@ def memory(what: str, arguments: dict[int, list[str]], runs: int) -> Table:
 
 
 def speed(path: Path, shape: tuple[int, ...], runs: int) -> Table:
+    from helpers import bottlenecks
     from helpers.backend import keras
-    from helpers.bottlenecks import Batches
 
     with h5py.File(path) as file:
         x, y = file["features"][:], file["labels"][:]
@@ -127,12 +128,12 @@ def speed(path: Path, shape: tuple[int, ...], runs: int) -> Table:
 
     def epoch(*data: Any, **options: Any) -> Callable[[], float]:
         model = head(shape)
-        took = frame.seconds(lambda: model.fit(*data, epochs=1, verbose=0, **options))
+        took = frame.seconds(lambda: model.fit(*data, **(ONCE | options)))
         return lambda: len(y) / took()
 
-    ours = "Batches, from HDF5"
+    ours = "batches, from HDF5"
     contenders = {
-        ours: epoch(Batches(path, batch_size=BATCH, seed=0)),
+        ours: epoch(bottlenecks.batches(path, batch_size=BATCH, seed=0)),
         "from memory, batch by batch": epoch(InMemory()),
         "from memory, arrays to fit": epoch(x, y, batch_size=BATCH, shuffle=True),
     }
