@@ -86,11 +86,10 @@ def extract(
     check_installed()
 
     def compute(work: Work) -> tuple[str, str]:
-        used = bottlenecks.engine_for(work, net, engine)
-        scaled = functools.partial(
-            images.preprocess, size=net.input_size, mode=net.entry.preprocessing
-        )
+        mode = net.entry.preprocessing
+        scaled = functools.partial(images.preprocess, size=net.input_size, mode=mode)
         with _client(scheduler, workers) as client:
+            used = bottlenecks.engine_for(work, net, engine)
             _there(work, client, _Network(used, scaled), batch_size, shard_size)
         return used.name, used.note
 

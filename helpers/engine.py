@@ -5,6 +5,7 @@ import gc
 import hashlib
 import json
 import os
+import pickle
 import textwrap
 import threading
 import warnings
@@ -210,10 +211,14 @@ class _InTensorFlow:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The layers' classes first: with them their modules are imported, so that Keras knows them.
-        return _unpickled, ({type(layer) for layer in self.model.layers}, self.model)
+        kinds = {type(layer) for layer in self.model.layers}
+        return _in_tensorflow, (pickle.dumps((kinds, self.model)),)
 
 
-def _unpickled(_: set[type], model: "keras.Model") -> _InTensorFlow:
+def _in_tensorflow(pickled: bytes) -> _InTensorFlow:
+    import helpers.backend  # noqa: F401 - before anything else imports TensorFlow
+
+    _, model = pickle.loads(pickled)  # part of what is being unpickled, and no safer or less safe
     return _InTensorFlow(model)
 
 
