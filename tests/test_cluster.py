@@ -69,11 +69,11 @@ def extract(workers: distributed.LocalCluster, net: Pretrained) -> Extract:
 
 @pytest.fixture
 def single(net: Pretrained, tmp_path: Path) -> Callable[..., Extraction]:
-    """By this process alone, which notes elsewhere what it computes."""
+    """By this process alone, in batches of another size; notes elsewhere what it computes."""
 
     def here(folder: Path, out: Path, engine: str | Engine = "") -> Extraction:
         used = engine or noting(tmp_path / "single")
-        return bottlenecks.extract(folder, out, net, BATCH, False, used)
+        return bottlenecks.extract(folder, out, net, 5, False, used)
 
     return here
 
