@@ -7,7 +7,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check fuzz faults bench course store labs ladder clean
+.PHONY: lab test check fuzz bench course store labs ladder clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -26,15 +26,11 @@ check: .venv/ready
 # Damaged files by the hundred thousand, new ones every time; FUZZ_SEED=N repeats a run.
 fuzz: .venv/ready
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-100000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
-		$(BIN)/pytest -s tests/fuzz
+		$(BIN)/pytest -s tools/fuzz
 
-# Takes each guard against the 48 faults out of a copy, and shows which test sees it.
-faults: .venv/ready
-	$(BIN)/python tests/faults.py
-
-# Ours, the peers and the limit, in turns; writes tests/benchmarks/RESULTS.md. Forty minutes, quiet.
+# Ours, the peers and the limit, in turns; writes tools/benchmarks/RESULTS.md. Forty minutes, quiet.
 bench: .venv/ready .venv-bench/ready
-	$(BIN)/python tests/benchmarks/frame.py
+	$(BIN)/python tools/benchmarks/frame.py
 
 # The site, from what the notebooks have stored: open build/site/index.html.
 course: .venv/ready
@@ -56,9 +52,9 @@ ladder: .venv/ready
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[audio,cluster,labs,site,test]'
 	touch $@
 
-.venv-bench/ready: tests/benchmarks/peers.txt
+.venv-bench/ready: tools/benchmarks/peers.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install --disable-pip-version-check -r tests/benchmarks/peers.txt
+	.venv-bench/bin/pip install --disable-pip-version-check -r tools/benchmarks/peers.txt
 	touch $@
 
 clean:

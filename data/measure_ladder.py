@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from helpers.architectures.efficientnet_lite import EfficientNetLite0, preprocess_input
+from helpers.applications.efficientnet_lite import EfficientNetLite0, preprocess_input
 from helpers.backend import keras
 
 Rows = tuple[np.ndarray, np.ndarray]  # inputs and labels

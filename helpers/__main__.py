@@ -226,7 +226,7 @@ def _h5(options: argparse.Namespace) -> int:
 
 def _tag(options: argparse.Namespace) -> int:
     from helpers import weights
-    from helpers.architectures import music_tagger
+    from helpers.applications import music_tagger_crnn as music_tagger
 
     stored = options.file.lower().endswith(".npy")
     read = music_tagger.read_spectrogram if stored else music_tagger.preprocess_input

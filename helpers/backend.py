@@ -3,7 +3,7 @@
 oneDNN is Intel's library of convolutions and products of matrices, which TensorFlow brings along.
 On processors without AVX-512 it is off unless it is asked for, before TensorFlow is imported. What
 it gives depends on the network: seen there, training EfficientNet-Lite0 takes about half the time
-(tests/benchmarks/RESULTS.md). `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
+(tools/benchmarks/RESULTS.md). `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
 
 TensorFlow's C++ code writes a dozen lines to the error stream while it is imported ("Could not
 find cuda drivers", "oneDNN custom operations are on"). They are no errors, no environment

@@ -19,7 +19,7 @@ import ipywidgets
 import numpy as np
 from IPython.display import Image
 
-from helpers import catalogue, features, finetune, images, plots
+from helpers import catalogue, finetune, images, layers, plots
 from helpers.errors import ArgumentError, PictureError, printable
 from helpers.zoo import Pretrained
 
@@ -208,7 +208,7 @@ class LayerExplorer(Touchable):
     """
 
     def __init__(self, network: Pretrained, names: Sequence[str], picture: np.ndarray) -> None:
-        tapped = features.tap(network.model, list(names))
+        tapped = layers.tap(network.model, list(names))
         found = tapped.predict_on_batch(network.preprocess(picture))
         self.maps = {name: np.asarray(found[name])[0] for name in names}
         for name, maps in self.maps.items():

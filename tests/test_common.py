@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import Server
 
-from helpers.architectures import common
+from helpers.applications import common
 from helpers.backend import keras
 from helpers.catalogue import WeightFile
 from helpers.errors import ArgumentError, WeightsNotFound

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from helpers import datasets
-from helpers.architectures import efficientnet_lite
-from helpers.architectures.efficientnet_lite import (
+from helpers.applications import efficientnet_lite
+from helpers.applications.efficientnet_lite import (
     SHA256,
     EfficientNetLite0,
     bundled_file,
     load_state_dict,
     preprocess_input,
 )
-from helpers.architectures.state_dict import read_state_dict
+from helpers.applications.state_dict import read_state_dict
 from helpers.backend import keras
 from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
 from helpers.zoo import Pretrained

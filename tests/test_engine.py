@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import datasets, engine, weights
-from helpers.architectures.resnext import GroupSum
+from helpers.applications.resnext import GroupSum
 from helpers.backend import keras
 from helpers.engine import choose, exported, in_threads
 from helpers.errors import ArgumentError

@@ -299,7 +299,7 @@ def test_partial_stops_where_the_shorter_ends(layout: str, tmp_path: Path) -> No
 
 def test_vgg16_by_parts(tmp_path: Path) -> None:
     """The sequential VGG16 takes the functional one's weights, and so does a part of it."""
-    from helpers.architectures import vgg16
+    from helpers.applications import vgg16
 
     functional = vgg16.functional((32, 32, 3), include_top=False)
     inner = functional.get_layer("block2_pool").output

@@ -358,7 +358,7 @@ def clip(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def tagger_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from helpers.architectures.music_tagger import MusicTaggerCRNN
+    from helpers.applications.music_tagger_crnn import MusicTaggerCRNN
 
     path = tmp_path_factory.mktemp("tagger") / "random.weights.h5"
     MusicTaggerCRNN(weights=None).save_weights(path)

@@ -14,8 +14,8 @@ import pytest
 from conftest import SHARED
 
 from helpers import catalogue
-from helpers.architectures import music_tagger
-from helpers.architectures.music_tagger import (
+from helpers.applications import music_tagger_crnn as music_tagger
+from helpers.applications.music_tagger_crnn import (
     TAGS,
     MusicTaggerCRNN,
     decode_predictions,

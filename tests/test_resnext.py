@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from helpers import catalogue, zoo
-from helpers.architectures import resnext
-from helpers.architectures.resnext import GroupSum, ResNeXt50, ResNeXt101, Stage, preprocess_input
+from helpers.applications import resnext
+from helpers.applications.resnext import GroupSum, ResNeXt50, ResNeXt101, Stage, preprocess_input
 from helpers.backend import keras
 from helpers.errors import ArgumentError, WeightsRefused
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from helpers.architectures import state_dict
-from helpers.architectures.efficientnet_lite import SHA256, bundled_file
-from helpers.architectures.state_dict import read_state_dict
+from helpers.applications import state_dict
+from helpers.applications.efficientnet_lite import SHA256, bundled_file
+from helpers.applications.state_dict import read_state_dict
 from helpers.errors import WeightsRefused
 
 

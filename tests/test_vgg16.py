@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from helpers.architectures import vgg16
-from helpers.architectures.vgg16 import functional, sequential
+from helpers.applications import vgg16
+from helpers.applications.vgg16 import functional, sequential
 from helpers.backend import keras
 from helpers.errors import ArgumentError
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from helpers import bottlenecks, catalogue, datasets, features, finetune, images, weights, zoo
+from helpers import bottlenecks, catalogue, datasets, finetune, images, layers, weights, zoo
 from helpers.__main__ import main
 from helpers.backend import keras
 from helpers.errors import (
@@ -69,7 +69,7 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
         r"No model <function VGG16 at \w+> in the catalogue\. (Did you mean|Known): .*VGG16.*",
     ),
     "a layer that is not there": (
-        lambda net: features.tap(small_network(), "block1_con"),
+        lambda net: layers.tap(small_network(), "block1_con"),
         ArgumentError,
         r"small has no layer 'block1_con'\. Did you mean block1_conv\?",
     ),

@@ -129,7 +129,7 @@ def test_the_slider_over_the_depth_runs_no_network(
     names = ["stem_activation", "block3b_add", "top_activation"]
     explorer = widgets.LayerExplorer(network, names, picture(0))
     early, _ = shown(explorer)
-    monkeypatch.setattr(widgets.features, "tap", None)
+    monkeypatch.setattr(widgets.layers, "tap", None)
     monkeypatch.setattr(type(network.model), "predict_on_batch", None)
     monkeypatch.setattr(type(network.model), "__call__", None)
     explorer.depth.value = "top_activation"

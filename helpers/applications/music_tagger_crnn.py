@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from helpers import catalogue, h5files
-from helpers.architectures import common
+from helpers.applications import common
 from helpers.backend import keras
 from helpers.errors import ArgumentError, SoundError, WeightsRefused
 

@@ -6,7 +6,7 @@ import pytest
 from helpers import zoo
 from helpers.backend import keras
 from helpers.errors import ArgumentError
-from helpers.features import ReceptiveField, receptive_field, tap
+from helpers.layers import ReceptiveField, receptive_field, tap
 from helpers.zoo import Pretrained
 
 layers = keras.layers

@@ -11,7 +11,7 @@ are compared with what was aimed at. A benchmark is a file `bench_NAME.py` besid
 
 It prints its tables, and they replace the section of RESULTS.md that has the first line of the
 file's docstring and the processor as its heading: what a ratio is depends on the processor, too.
-`python tests/benchmarks/frame.py` runs all of them, as `make
+`python tools/benchmarks/frame.py` runs all of them, as `make
 bench` does. This file needs nothing but Python, for peers run it in an environment of their own.
 """
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from helpers import catalogue, images
-from helpers.architectures import common
+from helpers.applications import common
 from helpers.backend import keras
 from helpers.catalogue import WeightFile
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from helpers import images
-from helpers.architectures import common
-from helpers.architectures.state_dict import read_state_dict
+from helpers.applications import common
+from helpers.applications.state_dict import read_state_dict
 from helpers.backend import keras
 from helpers.errors import WeightsNotFound, WeightsRefused
 
