@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import catalogue
-from helpers.errors import HelpersError, WeightsNotFound, printable
+from helpers.errors import HelpersError, WeightsError, printable
 
 FACTS = (
     "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth", "input_size",
@@ -232,7 +232,7 @@ def _tag(options: argparse.Namespace) -> int:
     read = music_tagger.read_spectrogram if stored else music_tagger.preprocess_input
     clip = read(options.file)
     if not options.weights and weights.policy() == "bundled":
-        raise WeightsNotFound(
+        raise WeightsError(
             "HELPERS_WEIGHTS=bundled asks for what came by pip, and no music tagger did. Set it to "
             "auto: its weight file (1.5 MB) is then looked for here, and downloaded once. Or give "
             "a file with --weights."

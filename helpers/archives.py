@@ -12,7 +12,7 @@ from typing import Protocol
 
 import filelock
 
-from helpers.errors import DatasetError
+from helpers.errors import DataError
 
 MAX_FILES = 500_000
 MAX_BYTES = 5_000_000_000
@@ -31,7 +31,7 @@ def unpack(archive: Path, folder: Path) -> None:
     one unpacks, and the others wait for it.
 
     Raises:
-        DatasetError: refused, damaged, or no room; what had been unpacked is gone again.
+        DataError: refused, damaged, or no room; what had been unpacked is gone again.
     """
     new = folder.with_name(f".{folder.name}.new")
     try:
@@ -46,7 +46,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 os.replace(new, folder)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
-    except DatasetError:
+    except DataError:
         raise
     except (OSError, RuntimeError) as error:  # a zip with a password is a RuntimeError
         raise _refused(archive, f"cannot be unpacked ({error})") from error
@@ -121,9 +121,9 @@ class _Stream:
         return data
 
 
-def _too_much(archive: Path, allowed: int) -> DatasetError:
+def _too_much(archive: Path, allowed: int) -> DataError:
     return _refused(archive, f"expected at most {allowed / 1e6:,.0f} MB in it, there is more")
 
 
-def _refused(archive: Path, why: str) -> DatasetError:
-    return DatasetError(f"{archive.name}: {why}. Nothing of it was unpacked. Get it again.")
+def _refused(archive: Path, why: str) -> DataError:
+    return DataError(f"{archive.name}: {why}. Nothing of it was unpacked. Get it again.")

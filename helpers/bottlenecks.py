@@ -20,7 +20,7 @@ from helpers import console, datasets, images, partfile
 from helpers import engine as engines
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
-from helpers.errors import FeaturesError, PictureError
+from helpers.errors import DataError, PictureError
 from helpers.partfile import DONE, TODO, Part
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def extract(
             own, which must give what the network would.
 
     Raises:
-        DatasetError: the folder is not one of class folders.
-        FeaturesError: `out` cannot be written to, or has other features, or another process is
+        DataError: the folder is not one of class folders.
+        DataError: `out` cannot be written to, or has other features, or another process is
             making it, or the disk is too small; no file is a picture; one changed on the way.
         ArgumentError: an engine that is unknown, or that cannot be had here.
 
@@ -165,10 +165,10 @@ def make(
             changed = pictures.changed(seen)
             if len(changed):
                 rows.set_status(changed, TODO)
-                raise FeaturesError(_changed(pictures, changed, part))
+                raise DataError(_changed(pictures, changed, part))
             images_done = int(np.count_nonzero(rows.status == DONE))
             if not images_done:
-                raise FeaturesError(f"{folder}: none of {len(pictures)} files is a picture.")
+                raise DataError(f"{folder}: none of {len(pictures)} files is a picture.")
             rows.finish(out)
     seconds = time.perf_counter() - started
     rate = (images_done - resumed_from) / seconds
@@ -204,7 +204,7 @@ def batches(
         seed: of the shuffling; None for no shuffling.
 
     Raises:
-        FeaturesError: no such file, or not one that `extract` made.
+        DataError: no such file, or not one that `extract` made.
 
     Example:
         >>> import tempfile
@@ -242,7 +242,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """What a features file says of itself: `classes`, `fingerprint`, `labels`, `shape`.
 
     Raises:
-        FeaturesError: no such file, or not one that `extract` made.
+        DataError: no such file, or not one that `extract` made.
     """
     with _features_file(path) as file:
         return {
@@ -259,11 +259,9 @@ def _features_file(path: str | Path) -> Iterator[h5py.File]:
         with h5py.File(path) as file:
             yield file
     except FileNotFoundError:
-        raise FeaturesError(
-            f"{path}: no such file. Make it with: python -m helpers extract"
-        ) from None
+        raise DataError(f"{path}: no such file. Make it with: python -m helpers extract") from None
     except (OSError, KeyError, ValueError) as error:
-        raise FeaturesError(
+        raise DataError(
             f"{path}: not a file that `extract` made ({error}). Make one with: "
             "python -m helpers extract"
         ) from error
@@ -287,7 +285,7 @@ def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) 
             features = used.run(batch.pixels) if len(batch.rows) else None
             changed = work.pictures.changed(work.seen, rows)
             if len(changed):
-                raise FeaturesError(_changed(work.pictures, changed, work.part.path))
+                raise DataError(_changed(work.pictures, changed, work.part.path))
             work.keep(batch, features)
 
     # More threads than computing batches, so that pictures are read meanwhile.
@@ -378,7 +376,7 @@ def _same(path: Path, fingerprint: dict[str, Any]) -> None:
     found = describe(path)["fingerprint"]
     for key, wanted in fingerprint.items():
         if found.get(key) != wanted:
-            raise FeaturesError(
+            raise DataError(
                 f"{path}: has other features: {key} is {found.get(key)}, expected {wanted}. "
                 "Nothing was changed; remove it, or give another name."
             )
@@ -387,7 +385,7 @@ def _same(path: Path, fingerprint: dict[str, Any]) -> None:
 def _lay_out(part: Path, pictures: ClassFolders, fingerprint: dict[str, Any]) -> None:
     row = tuple(fingerprint["output_shape"])
     if None in row:
-        raise FeaturesError(
+        raise DataError(
             f"{fingerprint['model']}: expected features of a fixed shape, got {row}. Build it for "
             "one input size, or with pooling."
         )

@@ -18,7 +18,7 @@ from helpers import engine as engines
 from helpers.bottlenecks import Batch, Extraction, Work
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
-from helpers.errors import ArgumentError, FeaturesError, HelpersError
+from helpers.errors import ArgumentError, DataError, HelpersError
 
 if TYPE_CHECKING:
     import distributed
@@ -69,7 +69,7 @@ def extract(
     Raises:
         ArgumentError: not one of `scheduler` and `workers`; dask is not installed; no scheduler
             answers, or none of its workers does; as in `bottlenecks.extract`.
-        DatasetError, FeaturesError: as in `bottlenecks.extract`; or a worker sees other pictures
+        DataError, DataError: as in `bottlenecks.extract`; or a worker sees other pictures
             than this process; or workers died over the same shard.
 
     Example:
@@ -148,14 +148,14 @@ def _said_as_ours() -> Iterator[None]:
     except HelpersError:
         raise
     except distributed.scheduler.KilledWorker as error:
-        raise FeaturesError(
+        raise DataError(
             f"{error.allowed_failures + 1} workers died over the same pictures, the last one at "
             f"{error.last_worker.address}. Its log says why; often its memory is too small. What "
             "was computed is kept: the same command goes on from here."
         ) from error
     except Exception as error:  # whatever a worker raised, or what its end did here
         why = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        raise FeaturesError(
+        raise DataError(
             f"The cluster could not compute a shard ({why}). What was computed is kept: the same "
             "command goes on from here."
         ) from error
@@ -193,7 +193,7 @@ def _shard(pictures: ClassFolders, seen: np.ndarray, network: _Network, batch_si
 
     where = f"Worker {distributed.get_worker().address}"
     if not pictures.root.is_dir():
-        raise FeaturesError(
+        raise DataError(
             f"{where} has no folder {pictures.root}. It must see the pictures under the same path "
             "as the machine that asks for them: put them on a file system that both share."
         )
@@ -205,7 +205,7 @@ def _shard(pictures: ClassFolders, seen: np.ndarray, network: _Network, batch_si
         done.append((batch._replace(pixels=np.empty(0)), features))
     changed = pictures.changed(seen)
     if len(changed):
-        raise FeaturesError(
+        raise DataError(
             f"{where} sees {pictures.files[changed[0]]} otherwise than it was when this run "
             "began. If it changed, put it back as it was, and the same command goes on from here; "
             "if not, the worker has another folder of the same name."

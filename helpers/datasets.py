@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import archives, downloads, weights
-from helpers.errors import DatasetError, nearest
+from helpers.errors import DataError, nearest
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 IGNORED = {"Thumbs.db", "desktop.ini"}
@@ -110,7 +110,7 @@ def class_folders(root: str | Path) -> ClassFolders:
     they are not UTF-8 (as `os.fsdecode` does it).
 
     Raises:
-        DatasetError: no such folder, no class folders, an empty one, or two whose names differ only
+        DataError: no such folder, no class folders, an empty one, or two whose names differ only
             in upper and lower case.
 
     Example:
@@ -120,12 +120,12 @@ def class_folders(root: str | Path) -> ClassFolders:
     root = Path(root)
     if not root.is_dir():
         what = "a file. A single picture is read by images.read" if root.exists() else "not there"
-        raise DatasetError(
+        raise DataError(
             f"{root}: expected a folder that has one folder for each class; it is {what}."
         )
     classes = [entry.name for entry in _entries(root) if not entry.is_symlink() and entry.is_dir()]
     if not classes:
-        raise DatasetError(
+        raise DataError(
             f"{root}: expected one folder for each class in it, found none. Put the pictures of "
             "each class into a folder that has the class's name."
         )
@@ -158,15 +158,15 @@ def five_classes(split: str) -> Path:
     """The folder of the drawings that the course ships: `"train"` (5 × 100) or `"test"` (5 × 20).
 
     Raises:
-        DatasetError: another split, or the data are not beside the package.
+        DataError: another split, or the data are not beside the package.
     """
     if split not in ("train", "test"):
-        raise DatasetError(
+        raise DataError(
             f"No split {split!r} of the five classes. {nearest(split, ['train', 'test'])}"
         )
     folder = DATA / "five_classes" / split
     if not folder.is_dir():
-        raise DatasetError(
+        raise DataError(
             f"{folder.name}: not beside the package. "
             "Install it from the course's folder: pip install -e ."
         )
@@ -181,11 +181,11 @@ def get(name: str) -> Path:
     `HELPERS_MIRROR` is asked first. Licence and source are printed.
 
     Raises:
-        DatasetError: an unknown name, or an archive that cannot be unpacked.
+        DataError: an unknown name, or an archive that cannot be unpacked.
         DownloadError: it could not be had; says what was tried, and where to put it by hand.
     """
     if name not in PUBLIC:
-        raise DatasetError(f"No data set {name!r}. {nearest(name, PUBLIC)}")
+        raise DataError(f"No data set {name!r}. {nearest(name, PUBLIC)}")
     wanted = PUBLIC[name]
     print(f"{name}: {wanted.about}. Licence: {wanted.licence}. Source: {wanted.source}")
     home = weights.cache().parent / "datasets"
@@ -215,7 +215,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             entries = [e for e in found if not e.name.startswith(".") and e.name not in IGNORED]
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}).") from error
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}).") from error
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -236,13 +236,13 @@ def _tell_apart(root: Path, classes: list[str]) -> None:
     for name in classes:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
-            raise DatasetError(
+            raise DataError(
                 f"{root}: classes {other!r} and {name!r} differ only in upper and lower case or in "
                 "how accents are written; on other machines they are one. Rename or merge them."
             )
 
 
-def _empty(folder: Path) -> DatasetError:
+def _empty(folder: Path) -> DataError:
     deeper = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
     advice = "Fill or remove it."
     if deeper:
@@ -250,4 +250,4 @@ def _empty(folder: Path) -> DatasetError:
             f"There are folders in it, such as {deeper[0]!r}: if they are the classes, give "
             f"{folder.name!r} as the folder of class folders."
         )
-    return DatasetError(f"{folder}: the folder of class {folder.name!r} is empty. {advice}")
+    return DataError(f"{folder}: the folder of class {folder.name!r} is empty. {advice}")

@@ -2,14 +2,10 @@
 
 HelpersError
 ├── ArgumentError (ValueError)     a name, size or option that cannot be right
-├── PictureError (ValueError)      a file that is no readable picture
-├── SoundError (ValueError)        a file that is no readable sound or mel spectrogram
-├── DatasetError (ValueError)      class folders that are not as they should be
-├── FeaturesError (ValueError)     a features file that does not fit its use
+├── DataError (ValueError)         a folder, a sound or a features file that cannot be used
+│   └── PictureError               a file that is no readable picture
 ├── DownloadError (OSError)        a file that could not be fetched, or is not the published one
-└── WeightsError (OSError)
-    ├── WeightsNotFound            the weights are not here and could not be had
-    └── WeightsRefused             the file is not the right one, or not safe to read
+└── WeightsError (OSError)         weights that cannot be had, or must not be loaded
 
 Every message says what was wrong, where, what was expected, what was found, and what to do next.
 """
@@ -19,7 +15,7 @@ from collections.abc import Iterable
 
 
 class HelpersError(Exception):
-    """Whatever the course raises on purpose; catch this to catch all of them."""
+    """Any error that the course raises on purpose; catch this to catch all of them."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -29,40 +25,24 @@ class ArgumentError(HelpersError, ValueError):
     """A name, size or option that cannot be right."""
 
 
-class PictureError(HelpersError, ValueError):
+class DataError(HelpersError, ValueError):
+    """A folder, a sound or a features file that cannot be used."""
+
+
+class PictureError(DataError):
     """A file that is no readable picture."""
 
 
-class SoundError(HelpersError, ValueError):
-    """A file that is no readable sound, and no mel spectrogram."""
-
-
-class DatasetError(HelpersError, ValueError):
-    """Class folders that are not as they should be."""
-
-
-class FeaturesError(HelpersError, ValueError):
-    """A features file that does not fit the use that is made of it."""
-
-
 class DownloadError(HelpersError, OSError):
-    """A file that could not be fetched, or is not the one that was published."""
+    """A file that could not be fetched, or is not the published one."""
 
 
 class WeightsError(HelpersError, OSError):
-    """Weights that could not be had, or must not be used."""
-
-
-class WeightsNotFound(WeightsError):
-    """The weights are not on this machine and could not be downloaded."""
-
-
-class WeightsRefused(WeightsError):
-    """A weight file that is not the right one, or not safe to read."""
+    """Weights that cannot be had, or must not be loaded."""
 
 
 def printable(text: str) -> str:
-    """A text with names out of files in it, safe to print: control characters are written out.
+    """Write out control characters, so that a name from a file is safe to print.
 
     >>> printable("one\\x1b[31m")
     'one\\\\x1b[31m'
@@ -73,7 +53,7 @@ def printable(text: str) -> str:
 
 
 def nearest(word: object, known: Iterable[str], most: int = 50) -> str:
-    """Ends an error message: the nearest known name, or all of them, or the first of very many.
+    """End an error message with the nearest known name, or else with the names that there are.
 
     >>> nearest("ResNet5", ["ResNet50", "VGG16"])
     'Did you mean ResNet50?'

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from helpers import bottlenecks
 from helpers.backend import keras
-from helpers.errors import ArgumentError, FeaturesError, nearest
+from helpers.errors import ArgumentError, DataError, nearest
 
 # Inception networks name the layer that ends a block; the others begin each layer's name with it.
 ENDS = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
@@ -69,19 +69,19 @@ def train_head(
         patience: epochs without a lower validation loss before it stops.
 
     Raises:
-        FeaturesError: files that do not belong together, one class only, or a class too small to
+        DataError: files that do not belong together, one class only, or a class too small to
             be split.
     """
     classes = _classes_in_common(train, test)
     if len(classes) < 2:
-        raise FeaturesError(
+        raise DataError(
             f"{train}: has one class, {classes[0]!r}; expected 2 or more to tell apart. Put the "
             "pictures of each class into a folder of its own, and extract again."
         )
     labels = bottlenecks.describe(train)["labels"]
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < 2:
-        raise FeaturesError(
+        raise DataError(
             f"{train}: class {classes[int(counts.argmin())]!r} has {counts.min()} picture; "
             "expected 2 or more, one to train and one to validate."
         )
@@ -118,12 +118,12 @@ def _classes_in_common(train: str | Path, test: str | Path) -> list[str]:
     one, other = bottlenecks.describe(train), bottlenecks.describe(test)
     for field in ("model", "weights", "preprocessing", "input_size", "output_shape"):
         if one["fingerprint"].get(field) != other["fingerprint"].get(field):
-            raise FeaturesError(
+            raise DataError(
                 f"{test}: {field} is {other['fingerprint'].get(field)}, and that of {train} is "
                 f"{one['fingerprint'].get(field)}. Extract both with the same network."
             )
     if one["classes"] != other["classes"]:
-        raise FeaturesError(
+        raise DataError(
             f"{test}: classes {other['classes']}, and those of {train} are {one['classes']}. The "
             "folders must have the same names, for a label is its class's position."
         )

@@ -21,7 +21,7 @@ import filelock
 import h5py
 import numpy as np
 
-from helpers.errors import FeaturesError
+from helpers.errors import DataError
 
 TODO, DONE, SKIPPED = 0, 1, 2
 KEPT = ("features", "labels", "filenames")
@@ -44,24 +44,24 @@ def held(out: Path) -> Iterator[Path]:
     The operating system takes the lock back when a process ends, however it ends.
 
     Raises:
-        FeaturesError: there is no such folder, or it cannot be written to; or another process is
+        DataError: there is no such folder, or it cannot be written to; or another process is
             making the file: says which.
     """
     if out.is_dir():
-        raise FeaturesError(f"{out}: a folder, expected the name of a file to make, such as f.h5.")
+        raise DataError(f"{out}: a folder, expected the name of a file to make, such as f.h5.")
     if not out.parent.is_dir():
-        raise FeaturesError(f"{out.parent}: no such folder to write {out.name} to. Make it first.")
+        raise DataError(f"{out.parent}: no such folder to write {out.name} to. Make it first.")
     lock = filelock.FileLock(beside(out, "lock"), blocking=False)
     path = Path(lock.lock_file)
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise FeaturesError(
+        raise DataError(
             f"{out}: {_holder(path)} is making it now. Wait until it is done, or stop it; this "
             "command then goes on from there."
         ) from None
     except OSError as error:
-        raise FeaturesError(
+        raise DataError(
             f"{out.parent}: cannot be written to ({error.strerror}). Give another place for "
             f"{out.name}."
         ) from error
@@ -91,7 +91,7 @@ def lay_out(
         attributes: name → value; a mapping is written as JSON.
 
     Raises:
-        FeaturesError: the disk has no room for it; says how much is needed, and is free.
+        DataError: the disk has no room for it; says how much is needed, and is free.
     """
     a_row = 4 * math.prod(row) + 8 + 1 + 40 + max(map(len, filenames))
     needed = len(labels) * a_row + 65536  # HDF5 needs some for itself
@@ -99,7 +99,7 @@ def lay_out(
     new = part.with_suffix(".new")
     room = f"it needs {needed:,} bytes, and {free:,} are free on that disk"
     if needed > free:
-        raise FeaturesError(
+        raise DataError(
             f"{part}: {room}. Nothing was computed; make room, or write to another disk."
         )
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -116,7 +116,7 @@ def lay_out(
         os.replace(new, part)
     except (OSError, RuntimeError, ValueError) as error:  # h5py's for a disk that is full
         new.unlink(missing_ok=True)
-        raise FeaturesError(
+        raise DataError(
             f"{part}: cannot be laid out ({error}); {room}. Nothing was computed."
         ) from error
 
@@ -166,7 +166,7 @@ class Part:
         """Gives the file its name, with the rows that are done: there must be one.
 
         Raises:
-            FeaturesError: rows were skipped, so that the others must be copied, and the disk has
+            DataError: rows were skipped, so that the others must be copied, and the disk has
                 no room for that; everything that was computed stays in the part.
         """
         done = np.flatnonzero(self.status == DONE)
@@ -186,7 +186,7 @@ class Part:
             _copy(self.file, done, new, at_once)
         except (OSError, RuntimeError, ValueError) as error:
             new.unlink(missing_ok=True)
-            raise FeaturesError(
+            raise DataError(
                 f"{out}: {len(self.status) - len(done)} files were skipped, and there is no room "
                 f"to copy the {len(done)} other rows ({error}). Make room, and run it again: it "
                 "then only copies."

@@ -15,8 +15,7 @@ from helpers.errors import (
     ArgumentError,
     DownloadError,
     HelpersError,
-    WeightsNotFound,
-    WeightsRefused,
+    WeightsError,
     nearest,
 )
 
@@ -130,7 +129,7 @@ def fetch(name: str, include_top: bool = True) -> Path:
 
     Raises:
         ArgumentError: an unknown name, or weights that come by pip.
-        WeightsNotFound: it could not be had; says what was tried, and where to put it by hand.
+        WeightsError: it could not be had; says what was tried, and where to put it by hand.
     """
     file = published(name, include_top)
     if file is None:
@@ -142,7 +141,7 @@ def fetch(name: str, include_top: bool = True) -> Path:
     try:
         return downloads.fetch(file, cache(), mirrors(), prove)
     except DownloadError as error:
-        raise WeightsNotFound(
+        raise WeightsError(
             f"{''.join(wrong)}{error} Or set HELPERS_WEIGHTS_DIR to a folder that has it, "
             "HELPERS_MIRROR to a server or folder to take it from, or KERAS_HOME to a folder that "
             "can be written."
@@ -157,7 +156,7 @@ def prove(path: Path, file: WeightFile) -> None:
 
     Raises:
         DownloadError: another hash, of which it says both; or it cannot be read.
-        WeightsRefused: no whole HDF5 file, or another model's.
+        WeightsError: no whole HDF5 file, or another model's.
     """
     if file.hash is not None:
         downloads.prove(path, file)
@@ -166,7 +165,7 @@ def prove(path: Path, file: WeightFile) -> None:
 
     found = h5files.tree(path).parameters
     if found != file.parameters:
-        raise WeightsRefused(
+        raise WeightsError(
             f"{short(path)}: expected {file.parameters:,} parameters, found {found:,}: it is for "
             "another model, or has a top where it should have none, or the other way round."
         )

@@ -16,7 +16,7 @@ from helpers import catalogue, h5files, images, weights
 from helpers.backend import keras
 from helpers.catalogue import Entry
 from helpers.console import in_notebook
-from helpers.errors import ArgumentError, WeightsNotFound
+from helpers.errors import ArgumentError, WeightsError
 from helpers.images import scale as scale  # part of this room, for lessons; workers have no Keras
 
 CLASSES = Path(__file__).resolve().parents[1] / "data" / "imagenet_classes.csv"
@@ -94,7 +94,7 @@ def pretrained(
 
     Raises:
         ArgumentError: an unknown name, or a size that the network cannot have.
-        WeightsNotFound: `HELPERS_WEIGHTS=imagenet`, and they cannot be had.
+        WeightsError: `HELPERS_WEIGHTS=imagenet`, and they cannot be had.
 
     Example:
         >>> net = pretrained("EfficientNetLite0")
@@ -113,14 +113,14 @@ def pretrained(
                 megabytes = entry.size_mb
                 if not include_top and entry.weights_notop:
                     megabytes = entry.weights_notop.size_mb
-                raise WeightsNotFound(
+                raise WeightsError(
                     "HELPERS_WEIGHTS=bundled asks for what came by pip. For "
                     f"{entry.name}'s own answers set it to auto: Keras's weight file "
                     f"({megabytes:.0f} MB) is then looked for here, and downloaded once."
                 )
             path = weights.fetch(entry.name, include_top)
             source = f"{path.name} (ImageNet, published by Keras)"
-        except WeightsNotFound as error:
+        except WeightsError as error:
             if policy == "imagenet":
                 raise
             entry, source = catalogue.find(catalogue.BUNDLED), BUNDLED_SOURCE
@@ -144,8 +144,8 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> ker
 
     Raises:
         ArgumentError: an unknown name.
-        WeightsNotFound: there is no such file.
-        WeightsRefused: the file does not fit the architecture, or is not safe to read.
+        WeightsError: there is no such file.
+        WeightsError: the file does not fit the architecture, or is not safe to read.
     """
     entry = catalogue.find(name)
     module, function = entry.builder.split(":")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import archives
-from helpers.errors import DatasetError
+from helpers.errors import DataError
 
 FILES = {"set/cat/1.jpg": b"one" * 50, "set/cat/2.jpg": b"two" * 50, "set/dog/1.jpg": b"three"}
 
@@ -58,7 +58,7 @@ def refused(archive: Path, reason: str) -> None:
     """It is refused for the reason, and nothing stays, inside of the folder or outside."""
     root = archive.parent
     before = set(root.rglob("*"))
-    with pytest.raises(DatasetError, match=rf"^{archive.name}: {reason}.*Nothing of it was unpac"):
+    with pytest.raises(DataError, match=rf"^{archive.name}: {reason}.*Nothing of it was unpac"):
         archives.unpack(archive, root / "new" / "pets")
     assert {path for path in set(root.rglob("*")) - before if path.suffix != ".lock"} == {
         root / "new"
@@ -275,7 +275,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_as_it_was(tmp_path: Path, small_disk: Path, kind: str) -> None:
     members = {f"set/{i}.jpg": os.urandom(100_000) for i in range(20)}
     archive = WRITE[kind](tmp_path / f"pets.{kind}", members)
-    with pytest.raises(DatasetError, match=r"cannot be unpacked .*No space left"):
+    with pytest.raises(DataError, match=r"cannot be unpacked .*No space left"):
         archives.unpack(archive, small_disk / "pets")
     assert [path.name for path in small_disk.iterdir()] == [".pets.lock"]
     (small_disk / "other").write_bytes(bytes(900_000))  # the room is there again

@@ -21,7 +21,7 @@ from helpers import bottlenecks, catalogue, images
 from helpers.backend import keras
 from helpers.bottlenecks import Extraction, batches, describe
 from helpers.engine import Engine
-from helpers.errors import ArgumentError, DatasetError, FeaturesError
+from helpers.errors import ArgumentError, DataError
 from helpers.partfile import Part
 from helpers.zoo import Pretrained
 
@@ -185,20 +185,20 @@ def test_links_animations_and_odd_names_in_a_folder_as_one_finds_it(
 def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretrained) -> None:
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
-    with pytest.raises(FeaturesError, match="none of 1 files is a picture"):
+    with pytest.raises(DataError, match="none of 1 files is a picture"):
         extract(tmp_path / "pictures", tmp_path / "f.h5", net)
     assert not (tmp_path / "f.h5").exists()
 
 
 def test_no_class_folders_is_an_error(tmp_path: Path, net: Pretrained) -> None:
-    with pytest.raises(DatasetError):
+    with pytest.raises(DataError):
         extract(tmp_path / "missing", tmp_path / "f.h5", net)
 
 
 def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pretrained) -> None:
     pixels = keras.Input((None, None, 3))
     free = keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels))
-    with pytest.raises(FeaturesError, match="fixed shape"):
+    with pytest.raises(DataError, match="fixed shape"):
         extract(folder, tmp_path / "f.h5", dataclasses.replace(net, model=free))
 
 
@@ -267,7 +267,7 @@ def test_other_features_are_not_overwritten(
     extract(folder, tmp_path / "f.h5", net)
     before = (tmp_path / "f.h5").read_bytes()
     other = CHANGES[field](folder, net)
-    with pytest.raises(FeaturesError, match=rf"f\.h5: has other features: {field.strip()} is "):
+    with pytest.raises(DataError, match=rf"f\.h5: has other features: {field.strip()} is "):
         extract(folder, tmp_path / "f.h5", other)
     assert (tmp_path / "f.h5").read_bytes() == before
 
@@ -276,7 +276,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(
     folder: Path, tmp_path: Path, net: Pretrained
 ) -> None:
     (tmp_path / "f.h5").write_text("my thesis")
-    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+    with pytest.raises(DataError, match="not a file that `extract` made"):
         extract(folder, tmp_path / "f.h5", net)
     assert (tmp_path / "f.h5").read_text() == "my thesis"
 
@@ -386,7 +386,7 @@ def test_a_part_of_other_features_is_not_taken_up(
     part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch)
     before = part.read_bytes()
     other = CHANGES[field](folder, net)
-    with pytest.raises(FeaturesError, match=rf"f\.part\.h5: has other features: {field} is"):
+    with pytest.raises(DataError, match=rf"f\.part\.h5: has other features: {field} is"):
         extract(folder, tmp_path / "f.h5", other)
     assert part.read_bytes() == before
 
@@ -518,10 +518,10 @@ def test_a_second_extraction_is_told_who_is_at_it_and_harms_nothing(
 SECOND = """
 import sys
 from helpers import bottlenecks
-from helpers.errors import FeaturesError
+from helpers.errors import DataError
 try:
     bottlenecks.extract(sys.argv[1], sys.argv[2], None)
-except FeaturesError as error:
+except DataError as error:
     print(error)
 """
 
@@ -542,7 +542,7 @@ def test_a_place_that_cannot_be_written_to_is_said_first(
         folder: "a folder, expected the name of a file",
     }
     for place, said in places.items():
-        with pytest.raises(FeaturesError, match=said):
+        with pytest.raises(DataError, match=said):
             extract(folder, place, Never())  # type: ignore[arg-type]
 
 
@@ -551,13 +551,13 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import killed  # spares the import of TensorFlow
-from helpers.errors import FeaturesError
+from helpers.errors import DataError
 folder, good, bad = map(Path, sys.argv[2:])
 killed.extraction(folder, good, 1)
 net = None  # a bad place is said before the network is looked at
 try:
     killed.bottlenecks.extract(folder, bad, net)
-except FeaturesError as error:
+except DataError as error:
     print(error)
 """
 
@@ -592,7 +592,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
 ) -> None:
     disk, net = mounted("size=2m"), tiny(size=256, filters=4, pooling=False)
     engine = Engine("never", lambda _: pytest.fail("it was computed"))
-    with pytest.raises(FeaturesError, match=r"needs 3,\d+,\d+ bytes, and 2,0\d\d,\d+ are free"):
+    with pytest.raises(DataError, match=r"needs 3,\d+,\d+ bytes, and 2,0\d\d,\d+ are free"):
         extract(folder, disk / "f.h5", net, 4, engine)
     assert not list(disk.iterdir())
 
@@ -637,7 +637,7 @@ def test_a_picture_that_changes_during_the_run_is_noticed(
         real(part, rows, *rest)
 
     said = f"{name}.png: the file is {'gone' if how == 'removed' else 'changed'} since this run"
-    with monkeypatch.context() as patch, pytest.raises(FeaturesError, match=said):
+    with monkeypatch.context() as patch, pytest.raises(DataError, match=said):
         patch.setattr(Part, "write", write)
         patch.setattr(bottlenecks.engines, "cores", lambda: 1)  # one batch after the other
         extract(folder, tmp_path / "f.h5", net, 4, Engine("mine", run))
@@ -779,10 +779,10 @@ def test_no_epoch_waits_for_a_tuner(numbered: Path) -> None:
 
 
 def test_batches_say_how_to_make_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FeaturesError, match=r"f\.h5: no such file.*helpers extract"):
+    with pytest.raises(DataError, match=r"f\.h5: no such file.*helpers extract"):
         batches(tmp_path / "f.h5")
     (tmp_path / "f.h5").write_text("text")
-    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+    with pytest.raises(DataError, match="not a file that `extract` made"):
         batches(tmp_path / "f.h5")
 
 
@@ -790,7 +790,7 @@ def test_batches_say_how_to_make_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_describe_says_how_to_make_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FeaturesError, match=r"f\.h5: no such file.*helpers extract"):
+    with pytest.raises(DataError, match=r"f\.h5: no such file.*helpers extract"):
         describe(tmp_path / "f.h5")
 
 
@@ -809,5 +809,5 @@ def test_describe_refuses_what_extract_did_not_make(tmp_path: Path, missing: str
             del file.attrs[missing]
     if missing == "HDF5":
         path.write_text("text")
-    with pytest.raises(FeaturesError, match="not a file that `extract` made"):
+    with pytest.raises(DataError, match="not a file that `extract` made"):
         describe(path)

@@ -25,7 +25,7 @@ from helpers.backend import keras
 from helpers.bottlenecks import Extraction
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
-from helpers.errors import ArgumentError, FeaturesError
+from helpers.errors import ArgumentError, DataError
 from helpers.zoo import Pretrained
 
 SHARD, BATCH = 8, 2
@@ -172,7 +172,7 @@ def test_why_it_is_not_the_engine_that_was_hoped_for(
 def test_no_picture_at_all(extract: Extract, tmp_path: Path, notes: Path) -> None:
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
-    with pytest.raises(FeaturesError, match="none of 1 files is a picture"):
+    with pytest.raises(DataError, match="none of 1 files is a picture"):
         extract(tmp_path / "pictures", tmp_path / "f.h5", noting(notes))
 
 
@@ -304,7 +304,7 @@ def test_a_worker_that_sees_other_pictures_is_refused(
 
     monkeypatch.setattr(cluster, "ClassFolders", other)
     said = r"sees ant/\d\d\.png otherwise than it was" if there else "has no folder .*elsewhere"
-    with pytest.raises(FeaturesError, match=f"Worker tcp://.* {said}"):
+    with pytest.raises(DataError, match=f"Worker tcp://.* {said}"):
         extract(many, tmp_path / "f.h5", noting(notes))
 
 
@@ -390,7 +390,7 @@ def test_workers_that_die_of_a_shard_are_an_error(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.scheduler, "allowed_failures", 0)
-        with pytest.raises(FeaturesError, match=r"1 workers died over the same pictures, the last"):
+        with pytest.raises(DataError, match=r"1 workers died over the same pictures, the last"):
             extract(many, tmp_path / "f.h5", Engine("deadly", deadly))
 
 
@@ -409,7 +409,7 @@ def test_a_scheduler_that_ends_is_an_error(
 
     ender = threading.Thread(target=end)
     ender.start()
-    with pytest.raises(FeaturesError, match=r"could not compute a shard.*goes on from here"):
+    with pytest.raises(DataError, match=r"could not compute a shard.*goes on from here"):
         cluster.extract(
             many, tmp_path / "f.h5", net, started.scheduler_address, None, BATCH, False,
             noting(notes, 0.05), SHARD,

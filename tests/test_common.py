@@ -9,7 +9,7 @@ from conftest import Server
 from helpers.applications import common
 from helpers.backend import keras
 from helpers.catalogue import WeightFile
-from helpers.errors import ArgumentError, WeightsNotFound
+from helpers.errors import ArgumentError, WeightsError
 
 BODY = b"weights"
 
@@ -31,12 +31,12 @@ def test_a_published_file_is_fetched_once(serve: Callable[..., Server]) -> None:
 def test_another_file_than_the_published_is_refused(serve: Callable[..., Server]) -> None:
     server = serve({"some.h5": b"other"})
     file = weight_file(server.url)
-    with pytest.raises(WeightsNotFound, match=f"{file.name} could not be had: .*weights=PATH"):
+    with pytest.raises(WeightsError, match=f"{file.name} could not be had: .*weights=PATH"):
         common.published(file)
 
 
 def test_no_server_is_an_error_of_ours(closed_port: str) -> None:
-    with pytest.raises(WeightsNotFound, match=r"could not be had: .*weights=None"):
+    with pytest.raises(WeightsError, match=r"could not be had: .*weights=None"):
         common.published(weight_file(closed_port))
 
 

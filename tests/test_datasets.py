@@ -13,7 +13,7 @@ from test_archives import write_tar, write_zip
 
 from helpers import datasets
 from helpers.datasets import PublicDataset
-from helpers.errors import DatasetError, DownloadError
+from helpers.errors import DataError, DownloadError
 
 Serve = Callable[[dict[str, bytes]], Server]
 
@@ -70,13 +70,13 @@ def test_content_is_nobodys_business_here(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_class_folders(tmp_path: Path, name: str, reason: str) -> None:
     touch(tmp_path, "file", "flat/1.jpg", "empty class/cat/1.jpg", "hidden only/cat/.DS_Store")
     (tmp_path / "empty class" / "dog").mkdir()
-    with pytest.raises(DatasetError, match=reason):
+    with pytest.raises(DataError, match=reason):
         datasets.class_folders(tmp_path / name)
 
 
 def test_folders_one_level_too_deep_are_pointed_out(tmp_path: Path) -> None:
     touch(tmp_path, "photos/train/cat/1.jpg", "photos/test/cat/1.jpg")
-    with pytest.raises(DatasetError, match=r"'test' is empty\. There are folders in it, such as"):
+    with pytest.raises(DataError, match=r"'test' is empty\. There are folders in it, such as"):
         datasets.class_folders(tmp_path / "photos")
 
 
@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
 
     touch(tmp_path, "cat/1.jpg")
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(DatasetError, match=r"cannot be listed .Permission denied"):
+    with pytest.raises(DataError, match=r"cannot be listed .Permission denied"):
         datasets.class_folders(tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_classes_that_other_machines_cannot_tell_apart(
     touch(tmp_path, f"{one}/1.jpg", f"{other}/1.jpg", "dog/1.jpg")
     if len(os.listdir(tmp_path)) < 3:
         pytest.skip("this machine cannot tell them apart either")
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(DataError) as caught:
         datasets.class_folders(tmp_path)
     assert repr(one) in str(caught.value)
     assert repr(other) in str(caught.value)
@@ -125,7 +125,7 @@ def test_names_that_are_not_utf_8_keep_their_bytes(tmp_path: Path) -> None:
     assert os.fsencode(found.files[0]) == b"caf\xe9/\xff.jpg"
     assert found.paths()[0].is_file()
     Path(os.fsdecode(folder + b"/\xff.jpg")).unlink()
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(DataError) as caught:
         datasets.class_folders(tmp_path)
     str(caught.value).encode()  # it can be printed
     assert r"caf\udce9" in str(caught.value)
@@ -188,7 +188,7 @@ def test_the_folder_itself_may_be_a_link(linked: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_split_gets_the_nearest() -> None:
-    with pytest.raises(DatasetError, match=r"No split 'tst'.*Did you mean test\?"):
+    with pytest.raises(DataError, match=r"No split 'tst'.*Did you mean test\?"):
         datasets.five_classes("tst")
 
 
@@ -196,7 +196,7 @@ def test_data_that_are_not_there_are_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "DATA", tmp_path)
-    with pytest.raises(DatasetError, match=r"train: not beside the package.*pip install"):
+    with pytest.raises(DataError, match=r"train: not beside the package.*pip install"):
         datasets.five_classes("train")
     (tmp_path / "five_classes" / "train").mkdir(parents=True)
     assert datasets.five_classes("train") == tmp_path / "five_classes" / "train"
@@ -309,14 +309,14 @@ def test_an_archive_that_leads_out_is_refused_even_if_it_is_the_published_one(
 ) -> None:
     archive = write(tmp_path / "pets.archive", PETS | {"../../evil.jpg": b"evil"})
     publish(monkeypatch, archive, serve({"pets.archive": archive.read_bytes()}).url)
-    with pytest.raises(DatasetError, match=r"pets\.archive: '../../evil\.jpg' in it leads out"):
+    with pytest.raises(DataError, match=r"pets\.archive: '../../evil\.jpg' in it leads out"):
         datasets.get("pets")
     assert not (keras_home / "datasets" / "pets").exists()
     assert not list(tmp_path.rglob("evil.jpg")) + list(keras_home.rglob("evil.jpg"))
 
 
 def test_a_misspelt_data_set_gets_the_nearest() -> None:
-    with pytest.raises(DatasetError, match=r"No data set 'flower'\. Did you mean flowers\?"):
+    with pytest.raises(DataError, match=r"No data set 'flower'\. Did you mean flowers\?"):
         datasets.get("flower")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import catalogue, doctor, zoo
 from helpers.doctor import Finding
-from helpers.errors import WeightsNotFound
+from helpers.errors import WeightsError
 from helpers.zoo import Pretrained
 
 
@@ -200,7 +200,7 @@ def test_a_network_that_answers_wrongly_is_a_finding(
 
 def test_a_network_that_cannot_be_had_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
-        raise WeightsNotFound("not installed")
+        raise WeightsError("not installed")
 
     monkeypatch.setattr(zoo, "pretrained", missing)
     finding = doctor._prediction()

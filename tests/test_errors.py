@@ -9,12 +9,12 @@ from helpers.errors import HelpersError, nearest
     [
         (errors.ArgumentError, ValueError),
         (errors.PictureError, ValueError),
-        (errors.SoundError, ValueError),
-        (errors.DatasetError, ValueError),
-        (errors.FeaturesError, ValueError),
+        (errors.DataError, ValueError),
+        (errors.DataError, ValueError),
+        (errors.DataError, ValueError),
         (errors.DownloadError, OSError),
-        (errors.WeightsNotFound, OSError),
-        (errors.WeightsRefused, OSError),
+        (errors.WeightsError, OSError),
+        (errors.WeightsError, OSError),
     ],
 )
 def test_an_error_is_ours_and_a_builtin(error: type, builtin: type) -> None:

@@ -12,7 +12,7 @@ from conftest import SHARED
 
 from helpers import bottlenecks, datasets, finetune, images, zoo
 from helpers.backend import keras
-from helpers.errors import ArgumentError, FeaturesError
+from helpers.errors import ArgumentError, DataError
 
 NETWORK = {
     "model": "Tiny",
@@ -114,20 +114,20 @@ def test_few_pictures_are_split_so_that_each_class_is_in_both_parts(tmp_path: Pa
 
 def test_a_class_with_one_picture_cannot_be_split(tmp_path: Path) -> None:
     train = write(tmp_path / "train.h5", [0, 0, 1, 2, 2])
-    with pytest.raises(FeaturesError, match=r"train\.h5: class 'bee' has 1 picture; expected 2"):
+    with pytest.raises(DataError, match=r"train\.h5: class 'bee' has 1 picture; expected 2"):
         finetune.train_head(train, write(tmp_path / "test.h5", TEST))
 
 
 def test_a_class_whose_pictures_were_all_skipped_is_named(tmp_path: Path) -> None:
     train = write(tmp_path / "train.h5", [0, 0, 1, 1])
-    with pytest.raises(FeaturesError, match="class 'cow' has 0 picture"):
+    with pytest.raises(DataError, match="class 'cow' has 0 picture"):
         finetune.train_head(train, write(tmp_path / "test.h5", TEST))
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     train = write(tmp_path / "train.h5", TRAIN)
     test = write(tmp_path / "test.h5", TEST, classes=("ant", "bee", "dog"))
-    with pytest.raises(FeaturesError, match=r"test\.h5: classes .*'dog'.*'cow'.*same names"):
+    with pytest.raises(DataError, match=r"test\.h5: classes .*'dog'.*'cow'.*same names"):
         finetune.train_head(train, test)
 
 
@@ -138,12 +138,12 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 def test_features_of_another_network_are_refused(tmp_path: Path, field: str, value: Any) -> None:
     train = write(tmp_path / "train.h5", TRAIN)
     test = write(tmp_path / "test.h5", TEST, **{field: value})
-    with pytest.raises(FeaturesError, match=rf"test\.h5: {field} is {value}.*same network"):
+    with pytest.raises(DataError, match=rf"test\.h5: {field} is {value}.*same network"):
         finetune.train_head(train, test)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FeaturesError, match=r"test\.h5: no such file"):
+    with pytest.raises(DataError, match=r"test\.h5: no such file"):
         finetune.train_head(write(tmp_path / "train.h5", TRAIN), tmp_path / "test.h5")
 
 

@@ -24,7 +24,7 @@ from helpers.applications.music_tagger_crnn import (
     read_spectrogram,
 )
 from helpers.backend import keras
-from helpers.errors import ArgumentError, SoundError, WeightsRefused
+from helpers.errors import ArgumentError, DataError, WeightsError
 
 AUTHORS = SHARED / "weights" / "music_tagger_crnn_weights_tensorflow.h5"
 CLIPS = SHARED / "audio"
@@ -329,7 +329,7 @@ def test_each_tag_has_a_probability_of_its_own(random_model: keras.Model, arrays
 def test_a_file_that_does_not_fit(change: Any, reason: str, tmp_path: Path) -> None:
     arrays = keras1_arrays()
     change(arrays)
-    with pytest.raises(WeightsRefused, match=reason):
+    with pytest.raises(WeightsError, match=reason):
         MusicTaggerCRNN(write_keras1(tmp_path / "other.h5", arrays))
 
 
@@ -454,7 +454,7 @@ def not_a_number(path: Path) -> None:
 )
 def test_no_sound(write: Callable[[Path], Any], reason: str, tmp_path: Path) -> None:
     write(tmp_path / "sound.wav")
-    with pytest.raises(SoundError, match=f"sound.wav: .*{reason}"):
+    with pytest.raises(DataError, match=f"sound.wav: .*{reason}"):
         preprocess_input(tmp_path / "sound.wav")
 
 
@@ -462,7 +462,7 @@ def test_no_sound(write: Callable[[Path], Any], reason: str, tmp_path: Path) -> 
 def test_without_librosa(missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     path = write_wave(tmp_path / "tone.wav", tone(700, 1))
-    with pytest.raises(SoundError, match=r"needs librosa.*pip install -e '\.\[audio\]'"):
+    with pytest.raises(DataError, match=r"needs librosa.*pip install -e '\.\[audio\]'"):
         preprocess_input(path)
 
 
@@ -536,7 +536,7 @@ def test_no_spectrogram(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "clip.npy")
-    with pytest.raises(SoundError, match=f"clip.npy: .*{reason}"):
+    with pytest.raises(DataError, match=f"clip.npy: .*{reason}"):
         read_spectrogram(tmp_path / "clip.npy")
     assert not Path("harm").exists()
 

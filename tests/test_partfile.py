@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from helpers import partfile
-from helpers.errors import FeaturesError
+from helpers.errors import DataError
 from helpers.partfile import DONE, SKIPPED, TODO, Part, held, lay_out
 
 ROWS = 10
@@ -78,7 +78,7 @@ def test_the_second_is_told_who_is_making_the_file(
 ) -> None:
     said = rf"f\.h5: process {holder.pid} on \S+ is making it now"
     for _ in range(2):  # asking does no harm
-        with pytest.raises(FeaturesError, match=said), held(tmp_path / "f.h5"):
+        with pytest.raises(DataError, match=said), held(tmp_path / "f.h5"):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["f.part.lock"]
     with held(tmp_path / "other.h5") as part:
@@ -111,7 +111,7 @@ def test_of_many_threads_one_at_a_time_makes_the_file(tmp_path: Path) -> None:
                         held_ones += 1
                     with counting:
                         inside -= 1
-            except FeaturesError:
+            except DataError:
                 with counting:
                     refused += 1
 
@@ -133,20 +133,20 @@ def test_an_error_inside_frees_it(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
     said = "missing: no such folder to write f.h5 to"
-    with pytest.raises(FeaturesError, match=said), held(tmp_path / "missing" / "f.h5"):
+    with pytest.raises(DataError, match=said), held(tmp_path / "missing" / "f.h5"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_where_a_file_was_meant_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FeaturesError, match="a folder, expected the name"), held(tmp_path):
+    with pytest.raises(DataError, match="a folder, expected the name"), held(tmp_path):
         pass
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(mounted: Callable[[str], Path]) -> None:
     folder = mounted("ro")
     said = r"cannot be written to \(Read-only file system\)\. Give another place for f\.h5"
-    with pytest.raises(FeaturesError, match=said), held(folder / "f.h5"):
+    with pytest.raises(DataError, match=said), held(folder / "f.h5"):
         pass
 
 
@@ -185,7 +185,7 @@ def test_a_disk_that_is_too_small_is_said(
     said = (
         rf"(?s)f\.part\.h5: .*it needs 40,\d\d\d,\d\d\d bytes, and {free:,} are free on that disk"
     )
-    with pytest.raises(FeaturesError, match=said) as caught:
+    with pytest.raises(DataError, match=said) as caught:
         laid_out(folder / "f.part.h5", columns=1_000_000)
     assert "Nothing was computed" in str(caught.value)
     assert ("No space left on device" in str(caught.value)) == (not known)
@@ -200,7 +200,7 @@ def test_what_a_file_needs_is_foreseen(
     size = laid_out(part, rows, columns).stat().st_size
     none = partfile.shutil.disk_usage(tmp_path)._replace(free=0)
     monkeypatch.setattr(partfile.shutil, "disk_usage", lambda _: none)
-    with pytest.raises(FeaturesError) as caught:
+    with pytest.raises(DataError) as caught:
         laid_out(part, rows, columns)
     needed = int(str(caught.value).split("needs ")[1].split(" bytes")[0].replace(",", ""))
     assert size <= needed <= size + 65536 + 60 * rows
@@ -307,7 +307,7 @@ def test_no_room_for_the_copy_without_skipped_rows_loses_nothing(
     with Part(part) as open_part:
         rows = np.arange(1, ROWS)
         open_part.write(rows, np.ones((9, 15_000), "float32"), np.array([0]))
-        with pytest.raises(FeaturesError, match="1 files were skipped, and there is no room"):
+        with pytest.raises(DataError, match="1 files were skipped, and there is no room"):
             open_part.finish(folder / "f.h5")
     assert [path.name for path in folder.iterdir()] == ["f.part.h5"]
     found = read(part)

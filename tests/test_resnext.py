@@ -10,7 +10,7 @@ from helpers import catalogue, zoo
 from helpers.applications import resnext
 from helpers.applications.resnext import GroupSum, ResNeXt50, ResNeXt101, Stage, preprocess_input
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsRefused
+from helpers.errors import ArgumentError, WeightsError
 
 FIFTY, HUNDRED_AND_ONE = (3, 4, 6, 3), (3, 4, 23, 3)
 
@@ -247,7 +247,7 @@ def test_a_file_in_the_published_form_is_loaded(tmp_path: Path) -> None:
     for name, expected in arrays.items():
         for one, other in zip(model.get_layer(name).get_weights(), expected, strict=True):
             np.testing.assert_array_equal(one, other)
-    with pytest.raises(WeightsRefused, match=r"predictions"):
+    with pytest.raises(WeightsError, match=r"predictions"):
         ResNeXt50(weights=path)
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT, SHARED, Answer, Server, mind_permissions
 
 from helpers import catalogue, downloads, h5files, weights
 from helpers.catalogue import WeightFile
-from helpers.errors import ArgumentError, DownloadError, WeightsNotFound, WeightsRefused
+from helpers.errors import ArgumentError, DownloadError, WeightsError
 
 GOOD, BAD = b"right" * 1000, b"wrong" * 1000
 FILE = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
@@ -234,7 +234,7 @@ def test_one_bit_that_hdf5_reads_over_is_found_before_loading(
     assert np.count_nonzero(damaged != whole) == 1, "HDF5 itself says nothing"
     monkeypatch.setattr(h5py, "File", None)  # nothing of it is read as HDF5
     assert weights.find("ResNet50") is None
-    with pytest.raises(WeightsNotFound, match=f"expected MD5 {md5(good)}, got {md5(bytes(bad))}"):
+    with pytest.raises(WeightsError, match=f"expected MD5 {md5(good)}, got {md5(bytes(bad))}"):
         weights.fetch("ResNet50")
 
 
@@ -287,7 +287,7 @@ def test_a_truncated_file_is_found_out(own: Path) -> None:
     assert h5py.is_hdf5(own / UNHASHED)
     assert weights.find("MobileNet") is None
     (own / UNHASHED).write_bytes(whole[:-1])
-    with pytest.raises(WeightsRefused, match="truncated"):
+    with pytest.raises(WeightsError, match="truncated"):
         weights.prove(own / UNHASHED, WeightFile(UNHASHED, "", None, 4_253_864))
 
 
@@ -305,7 +305,7 @@ def test_what_is_no_weight_file_is_not_kept(
     serve: Serve, cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HELPERS_MIRROR", serve({UNHASHED: content}).url)
-    with pytest.raises(WeightsNotFound, match=r"gave another file|sent a web page"):
+    with pytest.raises(WeightsError, match=r"gave another file|sent a web page"):
         weights.fetch("MobileNet")
     assert [path.name for path in cache.iterdir()] == [".locks"]
     good = hdf5(tmp_path / "good.h5", 4_253_864)
@@ -350,7 +350,7 @@ def test_a_wrong_file_in_the_cache_is_replaced(
 
 def test_one_error_says_all(own: Path, keras_home: Path) -> None:
     (own / FILE).write_bytes(BAD)
-    with pytest.raises(WeightsNotFound) as caught:
+    with pytest.raises(WeightsError) as caught:
         weights.fetch("ResNet50")
     assert str(caught.value) == (
         f"{own / FILE}: expected MD5 {md5(GOOD)}, got {md5(BAD)}. "
@@ -367,7 +367,7 @@ def test_a_cache_that_cannot_be_written_names_the_variables(
     mirror = serve({FILE: GOOD})
     monkeypatch.setenv("HELPERS_MIRROR", mirror.url)
     monkeypatch.setenv("KERAS_HOME", str(mounted("size=1m,ro")))
-    with pytest.raises(WeightsNotFound) as caught:
+    with pytest.raises(WeightsError) as caught:
         weights.fetch("ResNet50")
     assert "cannot be kept" in str(caught.value)
     assert "Read-only file system" in str(caught.value)
@@ -378,10 +378,10 @@ def test_a_cache_that_cannot_be_written_names_the_variables(
 FETCH = """
 import sys
 from helpers import weights
-from helpers.errors import WeightsNotFound
+from helpers.errors import WeightsError
 try:
     weights.fetch("MobileNet")
-except WeightsNotFound as error:
+except WeightsError as error:
     print(error)
 """
 

@@ -17,8 +17,7 @@ from helpers.__main__ import main
 from helpers.backend import keras
 from helpers.errors import (
     ArgumentError,
-    DatasetError,
-    FeaturesError,
+    DataError,
     HelpersError,
     PictureError,
 )
@@ -85,29 +84,29 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
     ),
     "a folder without class folders": (
         lambda net: datasets.class_folders("flat"),
-        DatasetError,
+        DataError,
         r"flat: expected one folder for each class in it, found none\. Put the pictures of each "
         r"class into a folder that has the class's name\.",
     ),
     "a folder that is not there": (
         lambda net: datasets.class_folders("pest"),
-        DatasetError,
+        DataError,
         r"pest: expected a folder that has one folder for each class; it is not there\.",
     ),
     "an empty class": (
         lambda net: datasets.class_folders("pets"),
-        DatasetError,
+        DataError,
         r"pets/bird: the folder of class 'bird' is empty\. Fill or remove it\.",
     ),
     "a folder one level too high": (
         lambda net: datasets.class_folders("split"),
-        DatasetError,
+        DataError,
         r"split/train: the folder of class 'train' is empty\. There are folders in it, such as "
         r"'cat': if they are the classes, give 'train' as the folder of class folders\.",
     ),
     "a picture where a folder was meant": (
         lambda net: datasets.class_folders("flat/1.png"),
-        DatasetError,
+        DataError,
         r"flat/1\.png: expected a folder that has one folder for each class; it is a file\. A "
         r"single picture is read by images\.read\.",
     ),
@@ -168,40 +167,40 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
     ),
     "an unknown split": (
         lambda net: datasets.five_classes("tset"),
-        DatasetError,
+        DataError,
         r"No split 'tset' of the five classes\. Did you mean test\?",
     ),
     "an unknown data set": (
         lambda net: datasets.get("flower"),
-        DatasetError,
+        DataError,
         r"No data set 'flower'\. Did you mean flowers\?",
     ),
     "one class": (
         lambda net: finetune.train_head("one.h5", "one.h5"),
-        FeaturesError,
+        DataError,
         r"one\.h5: has one class, 'cat'; expected 2 or more to tell apart\. Put the pictures of "
         r"each class into a folder of its own, and extract again\.",
     ),
     "other classes in the test file": (
         lambda net: finetune.train_head("train.h5", "birds.h5"),
-        FeaturesError,
+        DataError,
         r"birds\.h5: classes \['cat', 'bird'\], and those of train\.h5 are \['cat', 'dog'\]\. The "
         r"folders must have the same names, for a label is its class's position\.",
     ),
     "features of another model": (
         lambda net: finetune.train_head("train.h5", "resnet.h5"),
-        FeaturesError,
+        DataError,
         r"resnet\.h5: model is ResNet50, and that of train\.h5 is MobileNet\. Extract both with "
         r"the same network\.",
     ),
     "features that were never extracted": (
         lambda net: bottlenecks.describe("tain.h5"),
-        FeaturesError,
+        DataError,
         r"tain\.h5: no such file\. Make it with: python -m helpers extract",
     ),
     "a file that is no features file": (
         lambda net: bottlenecks.describe("notes.txt"),
-        FeaturesError,
+        DataError,
         r"notes\.txt: not a file that `extract` made .*",
     ),
 }

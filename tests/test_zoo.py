@@ -16,7 +16,7 @@ from conftest import Server, picture
 
 from helpers import catalogue, images, zoo
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsNotFound, WeightsRefused
+from helpers.errors import ArgumentError, WeightsError
 from helpers.zoo import Pretrained
 
 TOP, NO_TOP = "mobilenet_1_0_224_tf.h5", "mobilenet_1_0_224_tf_no_top.h5"
@@ -97,7 +97,7 @@ def test_auto_falls_back_and_says_what_was_tried(
 
 def test_imagenet_never_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELPERS_WEIGHTS", "imagenet")
-    with pytest.raises(WeightsNotFound, match=r"Put https://.*vgg16.*HELPERS_WEIGHTS_DIR"):
+    with pytest.raises(WeightsError, match=r"Put https://.*vgg16.*HELPERS_WEIGHTS_DIR"):
         zoo.pretrained("VGG16")
     assert zoo.pretrained().name == "EfficientNetLite0"
 
@@ -231,7 +231,7 @@ def test_a_file_of_another_model_is_refused(
     else:
         with h5py.File(own / TOP, "w") as file:
             file["x"] = 1
-    with pytest.raises(WeightsRefused, match=rf"{TOP} does not fit mobilenet.*unchanged"):
+    with pytest.raises(WeightsError, match=rf"{TOP} does not fit mobilenet.*unchanged"):
         zoo.build("MobileNet", weights=own / TOP)
 
 
@@ -358,5 +358,5 @@ def test_the_stand_in_has_its_own_size_where_the_top_fixes_it() -> None:
 
 
 def test_a_weight_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(WeightsNotFound, match=r"nowhere\.h5: no such file"):
+    with pytest.raises(WeightsError, match=r"nowhere\.h5: no such file"):
         zoo.build("MobileNet", weights="nowhere.h5")

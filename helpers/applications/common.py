@@ -6,7 +6,7 @@ from typing import Any
 from helpers import h5files
 from helpers.backend import keras
 from helpers.catalogue import WeightFile
-from helpers.errors import ArgumentError, WeightsNotFound
+from helpers.errors import ArgumentError, WeightsError
 
 layers = keras.layers
 
@@ -125,12 +125,12 @@ def published(file: WeightFile) -> str:
     called as those of `keras.applications` are.
 
     Raises:
-        WeightsNotFound: it could not be had.
+        WeightsError: it could not be had.
     """
     try:
         return keras.utils.get_file(file.name, file.url, cache_subdir="models", file_hash=file.hash)
     except Exception as error:  # Keras raises nothing narrower where a server does not answer
-        raise WeightsNotFound(
+        raise WeightsError(
             f"{file.name} could not be had: {error}. Build with weights=None for a random start, "
             "or with weights=PATH for a file that is here."
         ) from error

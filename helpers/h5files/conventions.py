@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from helpers.errors import ArgumentError, WeightsRefused
+from helpers.errors import ArgumentError, WeightsError
 from helpers.h5files.layouts import Contents
 from helpers.h5files.pairing import Pair
 
@@ -32,7 +32,7 @@ class Conventions:
 
         Raises:
             ArgumentError: neither tf nor th was said.
-            WeightsRefused: it makes a difference, and nothing says it.
+            WeightsError: it makes a difference, and nothing says it.
         """
         for argument, value in (
             ("dim_ordering", dim_ordering),
@@ -50,7 +50,7 @@ class Conventions:
         if trained is None and "backend" in contents.attributes:
             trained = "th" if contents.attributes["backend"] == "theano" else "tf"
         if trained is None and first and _turnable(pairs):
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{contents.path.name}: its kernels are stored (out, in, rows, columns), and "
                 "nothing says whether Theano trained it, whose convolution turns each kernel by "
                 '180°. Say trained_kernels="th" (turned) or trained_kernels="tf" (not). Nothing '

@@ -23,7 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from helpers.errors import HelpersError, WeightsNotFound, WeightsRefused
+from helpers.errors import HelpersError, WeightsError
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 ZIP_START = b"PK\x03\x04"
@@ -58,10 +58,10 @@ class StoredWeight:
         """The array.
 
         Raises:
-            WeightsRefused: no numbers, or far more of them declared than are stored.
+            WeightsError: no numbers, or far more of them declared than are stored.
         """
         if problem := _unlikely(self.dataset):
-            raise WeightsRefused(f"{self.dataset.name}: {problem}. Nothing was loaded.")
+            raise WeightsError(f"{self.dataset.name}: {problem}. Nothing was loaded.")
         return np.asarray(self.dataset)
 
 
@@ -95,13 +95,13 @@ def opened(path: str | Path) -> Iterator[Contents]:
     """Opens a weight file of any layout for reading.
 
     Raises:
-        WeightsNotFound: no such file.
-        WeightsRefused: no HDF5 file, a damaged one, or one whose layers stand behind links.
+        WeightsError: no such file.
+        WeightsError: no HDF5 file, a damaged one, or one whose layers stand behind links.
     """
     path = Path(path)
     if not path.is_file():
         what = "a folder, expected a weight file" if path.is_dir() else "no such file"
-        raise WeightsNotFound(f"{path}: {what}.")
+        raise WeightsError(f"{path}: {what}.")
     try:
         with contextlib.ExitStack() as stack:
             source, attributes = _source(path)
@@ -109,14 +109,14 @@ def opened(path: str | Path) -> Iterator[Contents]:
             contents = _contents(path, file, zipped=source is not path)
             contents.attributes.update(attributes)
             yield contents
-    except WeightsRefused as error:
+    except WeightsError as error:
         text = str(error)
-        raise WeightsRefused(text if path.name in text else f"{path.name}: {text}") from None
+        raise WeightsError(text if path.name in text else f"{path.name}: {text}") from None
     except HelpersError:
         raise
     except DAMAGE as error:
         reason = str(error) or type(error).__name__
-        raise WeightsRefused(
+        raise WeightsError(
             f"{path.name}: damaged, or no weight file ({reason}). Fetch or write it again."
         ) from error
 
@@ -128,8 +128,8 @@ def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
         path: a file in any of the layouts of this module.
 
     Raises:
-        WeightsNotFound: no such file.
-        WeightsRefused: not readable, or not safe to read.
+        WeightsError: no such file.
+        WeightsError: not readable, or not safe to read.
     """
     with opened(path) as contents:
         refuse_links(contents)
@@ -140,9 +140,9 @@ def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def refuse_links(contents: Contents) -> None:
-    """Raises WeightsRefused where a file has links, which could lead to any other file."""
+    """Raises WeightsError where a file has links, which could lead to any other file."""
     if contents.links:
-        raise WeightsRefused(
+        raise WeightsError(
             f"{contents.path.name}: it has links ({'; '.join(contents.links[:3])}), and a weight "
             "file has none. Nothing was loaded."
         )
@@ -176,17 +176,15 @@ def _source(path: Path) -> tuple[Path | io.BytesIO, dict[str, str]]:
     if not start.startswith(ZIP_START):
         if not h5py.is_hdf5(path):
             what = _what_it_is(start)
-            raise WeightsRefused(f"{path.name}: expected an HDF5 or .keras file, got {what}.")
+            raise WeightsError(f"{path.name}: expected an HDF5 or .keras file, got {what}.")
         return path, {}
     with zipfile.ZipFile(path) as archive:
         if ARCHIVED not in archive.namelist():
-            raise WeightsRefused(
-                f"{path.name}: a zip archive without {ARCHIVED}, so no .keras file."
-            )
+            raise WeightsError(f"{path.name}: a zip archive without {ARCHIVED}, so no .keras file.")
         info = archive.getinfo(ARCHIVED)
         stored = min(info.compress_size, path.stat().st_size)
         if info.file_size > max(SMALL, MOST_COMPRESSION * stored):
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{path.name}: {ARCHIVED} declares {info.file_size:,} bytes, and "
                 f"{stored:,} are stored. Nothing was loaded."
             )
@@ -259,7 +257,7 @@ def _by_type(root: h5py.Group) -> Iterator[StoredLayer]:
 
 def _variables(group: h5py.Group, prefix: str, depth: int = 0) -> Iterator[StoredWeight]:
     if depth > MOST_DEPTH:
-        raise WeightsRefused(f"{group.name}: groups stand {MOST_DEPTH} deep in one another.")
+        raise WeightsError(f"{group.name}: groups stand {MOST_DEPTH} deep in one another.")
     names = sorted((n for n in group if _hard(group, n)), key=_natural)
     if "vars" in names:
         numbers = _member(group, "vars")
@@ -321,9 +319,9 @@ def _member(group: h5py.Group, path: str) -> Any:
     for part in path.split("/"):
         if part:
             if not isinstance(group, h5py.Group) or group.get(part, getlink=True) is None:
-                raise WeightsRefused(f"{path!r} is listed in the file, and is not there.")
+                raise WeightsError(f"{path!r} is listed in the file, and is not there.")
             if not _hard(group, part):
-                raise WeightsRefused(f"{path!r} is a link, and a weight file has none.")
+                raise WeightsError(f"{path!r} is a link, and a weight file has none.")
             group = group[part]
     return group
 
@@ -331,7 +329,7 @@ def _member(group: h5py.Group, path: str) -> Any:
 def _data(group: h5py.Group, path: str) -> h5py.Dataset:
     found = _member(group, path)
     if not isinstance(found, h5py.Dataset) or found.shape is None:
-        raise WeightsRefused(f"{path!r} in {group.name} is no array.")
+        raise WeightsError(f"{path!r} in {group.name} is no array.")
     return found
 
 

@@ -85,8 +85,8 @@ def tree(path: str | Path) -> Tree:
     """Lists a weight file: its layout, and each layer's arrays as declared; reads none of them.
 
     Raises:
-        WeightsNotFound: no such file.
-        WeightsRefused: no HDF5 file, or a damaged one.
+        WeightsError: no such file.
+        WeightsError: no HDF5 file, or a damaged one.
     """
     with layouts.opened(path) as contents:
         return Tree(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.errors import ArgumentError, WeightsRefused
+from helpers.errors import ArgumentError, WeightsError
 from helpers.h5files import kernels, layouts
 from helpers.h5files.conventions import Convention, Conventions, channels_last
 from helpers.h5files.layouts import Contents, StoredLayer, StoredWeight
@@ -62,8 +62,8 @@ def load_weights(
         The report: what was loaded, and what was left alone on either side.
 
     Raises:
-        WeightsNotFound: no such file.
-        WeightsRefused: not safe to read; nothing in it matches; or it does not fit, and then the
+        WeightsError: no such file.
+        WeightsError: not safe to read; nothing in it matches; or it does not fit, and then the
             message names what does not, and the model is as it was.
 
     Example:
@@ -81,7 +81,7 @@ def load_weights(
         layouts.refuse_links(contents)
         paired, missing, unexpected = pairs(model, contents, by_name)
         if (missing or unexpected) and not (by_name or partial):
-            raise WeightsRefused(_other_layers(contents, model, missing, unexpected))
+            raise WeightsError(_other_layers(contents, model, missing, unexpected))
         conventions = Conventions.of(contents, paired, dim_ordering, trained_kernels)
         matches, wrong = [], []
         for pair in paired:
@@ -99,14 +99,14 @@ def load_weights(
             (*notes, *(match.note for match in matches if match.note)),
         )
         if wrong and not skip_mismatch:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{contents.path.name} does not fit {model.name}, which is unchanged: "
                 + "; ".join(f"{w} expected {e}, got {g}" for w, e, g in wrong[:5])
                 + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
                 + ". Build the model that it belongs to, or leave these out with skip_mismatch."
             )
         if not matches:
-            raise WeightsRefused(
+            raise WeightsError(
                 f"{contents.path.name}: not one of its {len(contents.layers)} layers "
                 f"({few([layer.name for layer in contents.layers])}) is one of {model.name}'s "
                 f"({few([layer.name for layer in model.layers])}). Nothing was loaded."
@@ -123,7 +123,7 @@ def _matches(pair: Pair, conventions: Conventions) -> Iterator[_Match]:
     if conventions.keras3:
         found = dict(_tracked(layer, stored, ""))
         if {weight.name for weight in stored} != set(found):
-            raise WeightsRefused(_other_arrays(pair, [*found]))
+            raise WeightsError(_other_arrays(pair, [*found]))
         for weight in stored:
             yield _plain(layer, found[weight.name], weight)
         return
@@ -132,7 +132,7 @@ def _matches(pair: Pair, conventions: Conventions) -> Iterator[_Match]:
         yield from _recurrent(layer, kind, stored)
         return
     if len(stored) != len(variables):
-        raise WeightsRefused(_other_arrays(pair, [variable.name for variable in variables]))
+        raise WeightsError(_other_arrays(pair, [variable.name for variable in variables]))
     for variable, weight in zip(_in_the_files_order(variables, stored), stored, strict=True):
         match = _plain(layer, variable, weight)
         if kind == "Conv2D" and len(weight.shape) == 4:
@@ -187,7 +187,7 @@ def _flattened(layer: Any) -> tuple[int, int, int] | None:
 def _recurrent(layer: Any, kind: str, stored: list[StoredWeight]) -> Iterator[_Match]:
     """Keras 1 kept three arrays for each gate; Keras 3 has three in all."""
     if getattr(layer, "reset_after", False):
-        raise WeightsRefused(
+        raise WeightsError(
             f"{layer.name}: expected a GRU with reset_after=False, got reset_after=True. "
             "The file's multiplies by the reset gate before the matrix. Use Keras 1's recurrent "
             "activation too, clip(0.2 * x + 0.5, 0, 1). Nothing was loaded."

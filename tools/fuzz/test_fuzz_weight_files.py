@@ -11,7 +11,7 @@ import pytest
 import weight_files
 
 from helpers import h5files
-from helpers.errors import WeightsRefused
+from helpers.errors import WeightsError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does it")
 
@@ -51,7 +51,7 @@ def test_a_model_that_a_refused_file_has_changed_is_found(
 ) -> None:
     def careless(model: Model, _: Path, **__: bool) -> None:
         model.set_weights([np.ones(3)])
-        raise WeightsRefused("found too late")
+        raise WeightsError("found too late")
 
     model = Model()
     monkeypatch.setattr(weight_files, "_model", lambda: (model, model.get_weights()))
