@@ -48,6 +48,8 @@ q2 = Exercise(
 
 
 def arrays_above_mixed8(arrays):
+    if same(arrays, 0):
+        return "The model itself is frozen since phase 1: begin with inception.trainable = True."
     if same(arrays, 48):
         return "The BatchNorm layers stay frozen, too."
     if not same(arrays, 24):
@@ -58,6 +60,7 @@ q3 = Exercise(
     judge=arrays_above_mixed8,
     hint="Loop over enumerate(inception.layers), and set trainable.",
     solution="""
+        inception.trainable = True
         for place, layer in enumerate(inception.layers):
             batchnorm = isinstance(layer, layers.BatchNormalization)
             layer.trainable = place >= found["mixed8"] and not batchnorm
@@ -66,10 +69,12 @@ q3 = Exercise(
     right="InceptionV3's convolutions have no bias, since BatchNorm follows each.",
     wrong={
         """
+        inception.trainable = True
         for place, layer in enumerate(inception.layers):
             layer.trainable = place >= found["mixed8"]
         arrays = len(inception.trainable_weights)
         """: "BatchNorm",
+        "arrays = 0": "phase 1",
         "arrays = 188": "below mixed8",
     },
 )
