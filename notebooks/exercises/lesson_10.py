@@ -65,7 +65,8 @@ q3 = Exercise(
         ten = np.concatenate([fit[y_train[fit] == label][:10] for label in range(5)])
         keras.utils.set_random_seed(0)
         small = keras.Sequential([keras.Input(x_train.shape[1:]), keras.layers.Dense(5, "softmax")])
-        small.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+        adam = keras.optimizers.Adam(0.01)
+        small.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
         small.fit(x_train[ten], y_train[ten], batch_size=32, epochs=50, verbose=0)
         accuracy_of_ten = small.evaluate(x_train[held], y_train[held], verbose=0)[1]
     """,
