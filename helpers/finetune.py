@@ -1,192 +1,30 @@
-"""Training on top of a pretrained network: heads on its features, and freezing by block."""
+"""Fine-tuning by blocks: find them, freeze those below a line, see what each choice costs."""
 
 import math
 import re
-import time
-from collections.abc import Callable
+import timeit
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
-from helpers import bottlenecks
 from helpers.backend import keras
-from helpers.errors import ArgumentError, DataError, nearest
+from helpers.errors import ArgumentError, nearest
 
-# Inception networks name the layer that ends a block; the others begin each layer's name with it.
-ENDS = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
-BEGINS = re.compile(
+# Inception networks name the layer that ends a block; the others prefix all of a block's layers.
+LAST_LAYER = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
+PREFIX = re.compile(
     r"(stem|top|conv\d+_block\d+|block_?\d+[a-z]?|expanded_conv(?:_\d+)?|conv_[dp]w_\d+)_"
 )
-FIXED = (keras.layers.BatchNormalization, keras.layers.Normalization)  # stay as they were
-
-
-@dataclass(frozen=True)
-class TrainedHead:
-    """A trained head, its curves (`history`, by epoch), and its score on the test file."""
-
-    model: keras.Model
-    history: dict[str, list[float]]
-    accuracy: float
-    loss: float
-    classes: list[str]
-    epochs: int
-    seconds: float
-
-
-def linear_head(features: tuple[int, ...], classes: int) -> keras.Model:
-    """Features (rows, columns, channels) or (channels,) → class probabilities, by one Dense layer.
-
-    Maps are averaged over their positions first, as the networks themselves do before they answer.
-    """
-    model = keras.Sequential([keras.Input(features)])
-    if len(features) == 3:
-        model.add(keras.layers.GlobalAveragePooling2D())
-    model.add(keras.layers.Dense(classes, activation="softmax"))
-    return model
-
-
-def train_head(
-    train: str | Path,
-    test: str | Path,
-    seed: int = 0,
-    epochs: int = 100,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    validation: float = 0.2,
-    patience: int = 10,
-) -> TrainedHead:
-    """Trains a linear head on one features file and scores it, once, on another.
-
-    A part of the training rows (`validation`, the same share of each class) decides when to stop;
-    the weights of the best epoch are kept. The test rows choose nothing.
-
-    Args:
-        train, test: files of `bottlenecks.extract`, of the same network and classes.
-        seed: of the split, the head's start and the order of the rows.
-        epochs: at most.
-        patience: epochs without a lower validation loss before it stops.
-
-    Raises:
-        DataError: files that do not belong together, one class only, or a class too small to
-            be split.
-    """
-    classes = _classes_in_common(train, test)
-    if len(classes) < 2:
-        raise DataError(
-            f"{train}: has one class, {classes[0]!r}; expected 2 or more to tell apart. Put the "
-            "pictures of each class into a folder of its own, and extract again."
-        )
-    labels = bottlenecks.describe(train)["labels"]
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < 2:
-        raise DataError(
-            f"{train}: class {classes[int(counts.argmin())]!r} has {counts.min()} picture; "
-            "expected 2 or more, one to train and one to validate."
-        )
-    rows, held_out = train_test_split(
-        np.arange(len(labels)),
-        test_size=max(validation, len(classes) / len(labels)),
-        stratify=labels,
-        random_state=seed,
-    )
-    started = time.perf_counter()
-    keras.utils.set_random_seed(seed)
-    model = linear_head(bottlenecks.describe(train)["shape"][1:], len(classes))
-    model.compile(
-        keras.optimizers.Adam(learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    history = model.fit(
-        bottlenecks.batches(train, rows, batch_size, seed),
-        validation_data=bottlenecks.batches(train, held_out, batch_size),
-        shuffle=False,  # Keras's own is for arrays
-        epochs=epochs,
-        callbacks=[keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)],
-        verbose=0,
-    ).history
-    seconds = time.perf_counter() - started
-    loss, accuracy = model.evaluate(bottlenecks.batches(test, batch_size=batch_size), verbose=0)
-    return TrainedHead(
-        model, history, float(accuracy), float(loss), classes, len(history["loss"]), seconds
-    )
-
-
-def _classes_in_common(train: str | Path, test: str | Path) -> list[str]:
-    one, other = bottlenecks.describe(train), bottlenecks.describe(test)
-    for field in ("model", "weights", "preprocessing", "input_size", "output_shape"):
-        if one["fingerprint"].get(field) != other["fingerprint"].get(field):
-            raise DataError(
-                f"{test}: {field} is {other['fingerprint'].get(field)}, and that of {train} is "
-                f"{one['fingerprint'].get(field)}. Extract both with the same network."
-            )
-    if one["classes"] != other["classes"]:
-        raise DataError(
-            f"{test}: classes {other['classes']}, and those of {train} are {one['classes']}. The "
-            "folders must have the same names, for a label is its class's position."
-        )
-    return one["classes"]
-
-
-def blocks(model: keras.Model) -> list[tuple[str, int]]:
-    """A network's blocks in order, as (name, index of the block's first layer in `model.layers`).
-
-    Names are those of the network's own layers: `mixed0` to `mixed10` in InceptionV3, `block1a` to
-    `top` in EfficientNet, `conv5_block3` in ResNet, `block5` in VGG. A network whose layers name no
-    blocks gives an empty list.
-
-    Example:
-        >>> from helpers import zoo
-        >>> blocks(zoo.build("InceptionV3", include_top=False))[-2:]
-        [('mixed9', 249), ('mixed10', 280)]
-    """
-    ends = {i: m[1] for i, layer in enumerate(model.layers) if (m := ENDS.fullmatch(layer.name))}
-    if ends:
-        stem = max(seam for seam in _seams(model) if seam < min(ends))
-        return list(zip(ends.values(), (i + 1 for i in (stem, *ends)), strict=False))
-    first: dict[str, int] = {}
-    for i, layer in enumerate(model.layers):
-        if match := BEGINS.match(layer.name):
-            first.setdefault(match[1], i)
-    return list(first.items())
-
-
-def freeze_below(model: keras.Model, name: str) -> int:
-    """Freezes all layers below a block or a layer, and makes it and those above it trainable.
-
-    BatchNorm layers stay frozen above the line too: only then do they run in inference mode and
-    keep their moving statistics. Calling the network with `training=False`, as guides advise, does
-    not do it in Keras 3, whose functional models override that argument in `fit`
-    (https://github.com/keras-team/keras/issues/20285).
-
-    It sets each layer's `trainable` and nothing else: compile afterwards, or nothing changes.
-
-    Args:
-        model: the network itself, not a model that has it as a layer.
-        name: of a block (see `blocks`), else of a layer.
-
-    Returns:
-        The index of the first layer above the line.
-
-    Raises:
-        ArgumentError: it has no such block or layer; names the nearest.
-    """
-    line = _index(model, name)
-    model.trainable = True  # alone it does not do: where it is True already, nothing is set
-    for i, layer in enumerate(model.layers):
-        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = i >= line and not batch_norm
-    return line
+FROZEN = (keras.layers.BatchNormalization, keras.layers.Normalization)  # above the line too
 
 
 @dataclass(frozen=True)
 class FreezeCost:
-    """What training costs with all blocks before `block` frozen; None: all of them are.
+    """What training costs when every block before `block` is frozen; None: all blocks are.
 
-    `frozen` and `trainable` count parameters; `memory_mb` is about what a batch needs, in units
-    of 1024 × 1024 bytes; `seconds` is what an epoch is expected to take on this machine.
+    `frozen` and `trainable` count parameters, `memory_mb` is what a batch needs (in 1024 × 1024
+    bytes), `seconds` what an epoch takes on this machine. The last two are estimates.
     """
 
     block: str | None
@@ -196,145 +34,160 @@ class FreezeCost:
     seconds: float
 
 
-def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> list[FreezeCost]:
-    """What each choice of `freeze_below` costs, one for each block, and one with all frozen.
+def blocks(model: keras.Model) -> list[tuple[str, int]]:
+    """List a network's blocks in order, by the names of its layers.
 
-    Memory: the weights; for each that is trained its gradient and Adam's two moments; and the
-    outputs of the layers above the line, which are kept for the way back. Time: a pass through the
-    network, measured, and twice that for the share of it that lies above the line, for the way
-    back computes two products where the way forth computes one. It is a rule of thumb.
+    The names are `mixed0` to `mixed10` in InceptionV3, `block1a` to `top` in EfficientNet,
+    `conv5_block3` in ResNet, `block5` in VGG.
+
+    Args:
+        model: the network itself, not a model that contains it as a layer.
+
+    Returns:
+        Pairs of a block's name and the index of its first layer in `model.layers`; an empty list if
+        the layers' names tell of no blocks.
+
+    Example:
+        >>> blocks(keras.applications.InceptionV3(weights=None, include_top=False))[-2:]
+        [('mixed9', 249), ('mixed10', 280)]
+    """
+    names = [layer.name for layer in model.layers]
+    ends = {i: match[1] for i, name in enumerate(names) if (match := LAST_LAYER.fullmatch(name))}
+    if ends:
+        stem = max(cut for cut in _cuts(model) if cut <= min(ends))
+        return list(zip(ends.values(), [stem, *(i + 1 for i in ends)], strict=False))
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if match := PREFIX.match(name):
+            first.setdefault(match[1], i)
+    return list(first.items())
+
+
+def freeze_below(model: keras.Model, name: str) -> int:
+    """Freeze every layer below a block or layer, and make that one and those above it trainable.
+
+    BatchNorm layers stay frozen above the line too: a frozen BatchNorm runs in inference mode and
+    keeps its moving statistics. In Keras 3, `base(x, training=False)` alone doesn't do that: in
+    `fit`, a functional model passes `training=True` on to the layers it contains, whatever they
+    were called with (https://github.com/keras-team/keras/issues/20285; still so in 3.15.1).
+
+    Only `trainable` changes: compile the model afterwards, or `fit` won't notice. (To give blocks
+    learning rates of their own, there is `keras.optimizers.MultiOptimizer`.)
+
+    Args:
+        model: the network itself, not a model that contains it as a layer.
+        name: of a block (see `blocks`) or a layer.
+
+    Returns:
+        The index in `model.layers` of the first layer above the line.
+
+    Raises:
+        ArgumentError: the network has no such block or layer.
+
+    Example:
+        >>> base = keras.applications.InceptionV3(weights=None, include_top=False)
+        >>> freeze_below(base, "mixed9")
+        249
+    """
+    line = _index(model, name)
+    model.trainable = True  # a model that is frozen as a whole ignores its layers' `trainable`
+    for i, layer in enumerate(model.layers):
+        layer.trainable = i >= line and not isinstance(layer, keras.layers.BatchNormalization)
+    return line
+
+
+def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
+    """Cut a network in two where freezing ends, so that the frozen part runs once per picture.
+
+    Run the first part with `bottlenecks.extract`, and train the second on that file with
+    `fit(features.batches(path, seed=0), shuffle=False)`. Both share their weights with `model`, so
+    afterwards `model.predict` answers for whole pictures. The same batches give the same weights as
+    training `model` after `freeze_below(model, at)`, with two exceptions: dropout in the frozen
+    part drops nothing, and pictures can't be augmented anew in every epoch.
+
+    Args:
+        model: the whole network, functional or sequential, with the head that is to be trained.
+        at: the first block (see `blocks`) or layer to train.
+
+    Returns:
+        The frozen part, from pictures to the tensor at the cut, and the trainable part, from there
+        to the model's output. Compile the second one.
+
+    Raises:
+        ArgumentError: the network has no such block or layer, or can't be cut there, because a skip
+            connection or a branch crosses the line, or because nothing below it has weights. The
+            model is then unchanged.
+
+    Example:
+        >>> model = keras.applications.VGG16(weights=None, classes=5)
+        >>> frozen, trainable = split(model, at="block5")
+        >>> frozen.output_shape, trainable.output_shape
+        ((None, 14, 14, 512), (None, 5))
+    """
+    line = _index(model, at)
+    cuts = [i for i in _cuts(model) if any(layer.weights for layer in model.layers[:i])]
+    if line not in cuts:
+        where = "It can't be cut anywhere."
+        if cuts:
+            closest = min(cuts, key=lambda i: abs(i - line))
+            names = {i: name for name, i in blocks(model)}
+            where = f"The nearest place is {names.get(closest, model.layers[closest].name)!r}."
+        raise ArgumentError(
+            f"{model.name}: can't be cut at {at!r}: expected one tensor to cross the line, and "
+            f"layers with weights below it. {where}"
+        )
+    seam = model.layers[line - 1].output
+    inputs, outputs = (t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
+    frozen, trainable = keras.Model(inputs, seam), keras.Model(seam, outputs)
+    freeze_below(model, at)
+    return frozen, trainable
+
+
+def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> list[FreezeCost]:
+    """Estimate what training costs for each choice of the first block to train.
+
+    Memory: all weights; for each that is trained, its gradient and Adam's two moments; and the
+    outputs of the layers above the line, kept for the backward pass. Time: the forward pass,
+    measured, plus twice the share of it that lies above the line, because the backward pass
+    computes two products where the forward pass computes one.
 
     Args:
         model: the network itself, functional or sequential, built for one input size.
         pictures: in an epoch.
         batch_size: pictures in a step.
 
+    Returns:
+        One cost for each block, in order, and at last one with everything frozen.
+
     Raises:
         ArgumentError: the network names no blocks, or its input size is open.
 
     Example:
-        >>> from helpers import zoo
-        >>> base = zoo.pretrained(include_top=False, input_size=64).model
-        >>> [(cost.block, cost.trainable) for cost in freeze_costs(base, pictures=100)[-3:]]
-        [('block7a', 1009792), ('top', 409600), (None, 0)]
+        >>> vgg16 = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=5)
+        >>> [(cost.block, cost.trainable) for cost in freeze_costs(vgg16, pictures=100)[-2:]]
+        [('block5', 25982469), (None, 0)]
     """
     found = blocks(model)
-    if not found:
-        raise ArgumentError(f"{model.name}: its layers name no blocks; see finetune.blocks.")
-    if None in model.input_shape[1:]:
+    if not found or None in model.input_shape[1:]:
         raise ArgumentError(
-            f"{model.name}: expected one input size, got {model.input_shape}. "
-            "Build the model with input_shape=(224, 224, 3), for example."
+            f"{model.name}: expected a network that has blocks (see finetune.blocks) and one input "
+            f"size, got {len(found)} blocks and input {model.input_shape}. Build it by "
+            "keras.applications with input_shape=(224, 224, 3), for example."
         )
     batch = np.zeros((8, *model.input_shape[1:]), "float32")
-    by_layer = _seconds_by_layer(model, batch)
-    model.predict_on_batch(batch)  # the first time Keras translates it, too
-    forth = min(_seconds(lambda: model.predict_on_batch(batch)) for _ in range(3)) / len(batch)
+    by_layer = np.array(_seconds_by_layer(model, batch))
+    model.predict_on_batch(batch)  # the first call compiles the network
+    forward = _seconds(partial(model.predict_on_batch, batch)) / len(batch)
     parameters = model.count_params()
     costs = []
     for block, line in [*found, (None, len(model.layers))]:
         above = model.layers[line:]
-        trainable = sum(layer.count_params() for layer in above if not isinstance(layer, FIXED))
+        trainable = sum(layer.count_params() for layer in above if not isinstance(layer, FROZEN))
         kept = sum(math.prod(layer.output.shape[1:]) for layer in above) * batch_size
-        share = sum(by_layer[line:]) / sum(by_layer)
-        costs.append(
-            FreezeCost(
-                block,
-                parameters - trainable,
-                trainable,
-                4 * (parameters + 3 * trainable + kept) / 2**20,
-                pictures * forth * (1 + 2 * share),
-            )
-        )
+        memory = 4 * (parameters + 3 * trainable + kept) / 2**20
+        seconds = pictures * forward * (1 + 2 * by_layer[line:].sum() / by_layer.sum())
+        costs.append(FreezeCost(block, parameters - trainable, trainable, memory, float(seconds)))
     return costs
-
-
-def _seconds_by_layer(model: keras.Model, batch: np.ndarray) -> list[float]:
-    """How long each layer takes, one after the other; the best of three rounds."""
-    rounds = []
-    for _ in range(3):
-        made, seconds = {id(model.inputs[0]): keras.ops.convert_to_tensor(batch)}, []
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.InputLayer):
-                seconds.append(0.0)
-                continue
-            tensors = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-            given = keras.tree.pack_sequence_as(layer.input, tensors)
-            started = time.perf_counter()
-            made[id(layer.output)] = layer(given, training=False)
-            seconds.append(time.perf_counter() - started)
-        rounds.append(seconds)
-    return [min(each) for each in zip(*rounds, strict=True)]
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
-    """Cuts a network where freezing ends: what is below need run only once for each picture.
-
-    The parts share their weights with the model, so to train the upper part is to train the model:
-    afterwards `model.predict` answers for whole pictures. The lower part runs once, by
-    `bottlenecks.extract`, and the upper part trains on that file, for example by
-    `fit(bottlenecks.batches(path, seed=0), shuffle=False)`. After the same steps on the same
-    batches the weights are those that training the whole model would give, for below the line
-    everything is frozen, and BatchNorm runs in inference mode on both sides (see `freeze_below`).
-
-    Two things are lost below the line. Dropout there, which training the whole model applies even
-    to frozen layers (EfficientNetB0 has it in its blocks), drops nothing. And pictures cannot be
-    augmented anew in every epoch, for no picture is looked at again. The way round is to augment
-    before: make class folders with k changed copies of each picture and extract those; all copies
-    of a picture belong on one side of any split of the rows.
-
-    Args:
-        model: the whole network, a functional or sequential model, with the head to be trained.
-        at: the block (see `blocks`) or layer that is the first to be trained.
-
-    Returns:
-        The frozen part, from pictures to the tensor at the line, and the trainable part, from there
-        to the model's output. Compile the second; the first is never trained.
-
-    Raises:
-        ArgumentError: it has no such block or layer, or more than one tensor crosses the line
-            there; names the nearest place. The model is then unchanged.
-
-    Example:
-        >>> import dataclasses
-        >>> from helpers import zoo
-        >>> net = zoo.pretrained(include_top=False, pooling="avg")
-        >>> classes = keras.layers.Dense(5, activation="softmax")(net.model.output)
-        >>> frozen, trainable = split(keras.Model(net.model.input, classes), at="block7a")
-        >>> frozen.output_shape, trainable.output_shape
-        ((None, 7, 7, 192), (None, 5))
-        >>> below = dataclasses.replace(net, model=frozen)  # for `bottlenecks.extract`
-    """
-    line = _index(model, at)
-    cuts = [i + 1 for i in _seams(model) if _has_weights(model.layers[: i + 1])][:-1]
-    if line not in cuts:
-        why = "more than one tensor crosses the line"
-        if not _has_weights(model.layers[:line]):
-            why = "nothing below the line has weights, so nothing is saved"
-        nearest_cut = min(cuts, key=lambda cut: abs(cut - line), default=None)
-        where = "Nowhere else can it be cut, either."
-        if nearest_cut is not None:
-            names = {index: block for block, index in blocks(model)}
-            place = names.get(nearest_cut, model.layers[nearest_cut].name)
-            where = f"Nearest place to cut: {place!r}."
-        raise ArgumentError(f"{model.name}: cannot be cut at {at!r}, for {why}. {where}")
-    seam = model.layers[line - 1].output
-    inputs, outputs = (t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
-    try:
-        frozen, trainable = keras.Model(inputs, seam), keras.Model(seam, outputs)
-    except ValueError as error:
-        raise ArgumentError(
-            f"{model.name}: its layers are those of another model, or used twice in this one "
-            f"({error}). Split the model that they were built in."
-        ) from error
-    freeze_below(model, at)
-    return frozen, trainable
 
 
 def _index(model: keras.Model, name: str) -> int:
@@ -345,22 +198,31 @@ def _index(model: keras.Model, name: str) -> int:
     return found[name]
 
 
-def _has_weights(layers: list[keras.Layer]) -> bool:
-    return any(layer.weights for layer in layers)
-
-
-def _seams(model: keras.Model) -> list[int]:
-    """The layers after which a single tensor, their output, is all that the rest depends on."""
+def _cuts(model: keras.Model) -> list[int]:
+    """All i for which the output of layer i - 1 is all that the layers from i on depend on."""
     made_by = {id(layer.output): i for i, layer in enumerate(model.layers)}
-    needed_until = [0] * len(model.layers)
+    last_use = [0] * len(model.layers)
     for i, layer in enumerate(model.layers):
         for tensor in keras.tree.flatten(layer.input):
-            needed_until[made_by.get(id(tensor), 0)] = i
+            last_use[made_by.get(id(tensor), 0)] = i
     for tensor in model.outputs:
-        needed_until[made_by.get(id(tensor), -1)] = len(model.layers)
-    seams, reach = [], 0
-    for i, until in enumerate(needed_until):
-        if reach <= i:
-            seams.append(i)
-        reach = max(reach, until)
-    return seams
+        last_use[made_by.get(id(tensor), -1)] = len(model.layers)
+    return [i for i in range(1, len(model.layers)) if max(last_use[: i - 1], default=0) < i]
+
+
+def _seconds_by_layer(model: keras.Model, batch: np.ndarray) -> list[float]:
+    made = {id(model.inputs[0]): keras.ops.convert_to_tensor(batch)}
+    seconds = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            seconds.append(0.0)
+            continue
+        tensors = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        call = partial(layer, keras.tree.pack_sequence_as(layer.input, tensors), training=False)
+        made[id(layer.output)] = call()
+        seconds.append(_seconds(call))
+    return seconds
+
+
+def _seconds(call: partial[object]) -> float:
+    return min(timeit.repeat(call, number=1, repeat=3))

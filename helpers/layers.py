@@ -1,4 +1,4 @@
-"""Tapping layers: a model → a model of its inner layers, and what one unit of a layer can see."""
+"""Inner layers: get their outputs, and compute which pixels a unit of one can see."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from helpers.errors import ArgumentError, nearest
 
 layers = keras.layers
 
-WINDOWED = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+CONVOLUTION = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 BY_POSITION = (
     layers.Activation, layers.Add, layers.Average, layers.BatchNormalization, layers.Concatenate,
@@ -18,9 +18,9 @@ BY_POSITION = (
 
 
 class ReceptiveField(NamedTuple):
-    """Along one axis: unit i sees pixels `start + i * stride` … `start + i * stride + size - 1`.
+    """Along one axis, unit i sees pixels `start + i * stride` to `start + i * stride + size - 1`.
 
-    `start` is negative where the padding is seen too.
+    A negative `start` means that the first unit sees padding too.
     """
 
     size: int
@@ -29,15 +29,18 @@ class ReceptiveField(NamedTuple):
 
 
 def tap(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
-    """A model that shares all its layers with this one, and gives what the named ones put out.
+    """Build a model that gives the outputs of inner layers; it shares the network's weights.
 
     Args:
         model: functional or sequential, built.
-        names: a layer's name: the model gives that layer's output. Or several names: it gives a
-            dict, name → output, all from one pass.
+        names: one layer's name, or several.
+
+    Returns:
+        For one name, a model that gives that layer's output. For several, one that gives a dict
+        from each name to its output, computed in one pass.
 
     Raises:
-        ArgumentError: no such layer; the nearest name is offered.
+        ArgumentError: the network has no such layer.
 
     Example:
         >>> vgg19 = keras.applications.VGG19(weights=None, include_top=False)
@@ -55,23 +58,24 @@ def tap(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
 
 
 def receptive_field(model: keras.Model, name: str, axis: int = 1) -> ReceptiveField:
-    """The pixels that a unit of a layer can see, computed from the layers that lead to it.
+    """Compute which pixels a unit of a layer can see, from the layers that lead to it.
 
-    From layer to layer, a window of k units with stride s makes the size larger by (k - 1) times
-    the stride so far, and the stride s times larger (arXiv:1603.07285, section 4).
+    A window of k units adds (k - 1) times the stride so far to the size, and its own stride
+    multiplies the stride (arXiv:1603.07285, section 4).
 
     Args:
         model: functional or sequential, built for one input size, channels last.
         name: the layer's.
-        axis: 1 along the rows, 2 along the columns.
+        axis: 1 for rows, 2 for columns.
 
     Raises:
-        ArgumentError: no such layer, or one that no window leads to, such as global pooling.
+        ArgumentError: the network has no such layer, or the layer has no window, because global
+            pooling, Flatten or Dense comes before it.
 
     Example:
         >>> vgg19 = keras.applications.VGG19(weights=None, include_top=False)
-        >>> receptive_field(vgg19, "block1_pool").size
-        6
+        >>> receptive_field(vgg19, "block1_pool")
+        ReceptiveField(size=6, stride=2, start=-2)
     """
     inner = tap(model, name)
     fields = {id(tensor): ReceptiveField(1, 1, 0) for tensor in inner.inputs}
@@ -79,31 +83,30 @@ def receptive_field(model: keras.Model, name: str, axis: int = 1) -> ReceptiveFi
         if isinstance(operation, layers.InputLayer):
             continue
         seen = [fields[id(tensor)] for tensor in keras.tree.flatten(operation.input)]
-        kernel, stride, before = _window(operation, axis)
+        kernel, stride, padding = _window(operation, axis)
         start = min(field.start for field in seen)
         size = max(field.start + field.size for field in seen) - start
         so_far = seen[0].stride
         fields[id(operation.output)] = ReceptiveField(
-            size + (kernel - 1) * so_far, so_far * stride, start - before * so_far
+            size + (kernel - 1) * so_far, so_far * stride, start - padding * so_far
         )
     return fields[id(inner.outputs[0])]
 
 
 def _window(layer: keras.layers.Layer, axis: int) -> tuple[int, int, int]:
-    """A layer's window along an axis: units, stride, and units of padding before the first."""
+    """A layer's window along an axis: its units, its stride, and the padding before the first."""
     if isinstance(layer, BY_POSITION):
         return 1, 1, 0
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, layer.padding[axis - 1][0]
-    if isinstance(layer, WINDOWED):
+    if isinstance(layer, CONVOLUTION):
         kernel = (layer.kernel_size[axis - 1] - 1) * layer.dilation_rate[axis - 1] + 1
     elif isinstance(layer, POOLING):
         kernel = layer.pool_size[axis - 1]
     else:
         raise ArgumentError(
-            f"{layer.name} ({type(layer).__name__}): not known to look through a window. What "
-            "comes after global pooling, Flatten or Dense sees the whole picture; ask for a layer "
-            "before it."
+            f"{layer.name} ({type(layer).__name__}) has no window: what comes after global "
+            "pooling, Flatten or Dense sees the whole picture. Ask for a layer before it."
         )
     stride, length = layer.strides[axis - 1], layer.input.shape[axis]
     if layer.padding == "valid":
@@ -112,7 +115,7 @@ def _window(layer: keras.layers.Layer, axis: int) -> tuple[int, int, int]:
         return kernel, 1, (kernel - 1) // 2
     if length is None:
         raise ArgumentError(
-            f"{layer.name}: its padding depends on the input's size, which is open. "
+            f"{layer.name}: its padding depends on the input size, which is open. "
             "Build the model with input_shape=(224, 224, 3), for example."
         )
     return kernel, stride, max((-(-length // stride) - 1) * stride + kernel - length, 0) // 2

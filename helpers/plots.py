@@ -1,42 +1,59 @@
-"""Figures of pictures, predictions and training; each returns an image that a notebook shows.
+"""Figures of pictures, predictions and training, as JPEG images that a notebook shows.
 
-The images are JPEG: a figure full of photographs is ten times as large as PNG, and notebooks are
-kept with their outputs. Nothing here uses pyplot, whose list of open figures is not for threads: a
-widget may draw while a cell does.
+JPEG, because photographs in PNG are ten times as large and notebooks keep their outputs. The style
+is `lessons.mplstyle`; without pyplot, because a widget may draw in a thread while a cell does.
+Everywhere `title` stands above the figure, and `alt` describes it to those who can't see it.
 """
 
+import contextlib
 import io
 import itertools
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import matplotlib.style
 import numpy as np
 from IPython.display import Image
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from helpers.catalogue import Entry
 from helpers.errors import printable
-from helpers.finetune import FreezeCost
 
-BLUE, ORANGE, GREY, GREEN, RED = "#2563eb", "#d97706", "#9ca3af", "#059669", "#dc2626"
+if TYPE_CHECKING:
+    from helpers.catalogue import Entry
+    from helpers.finetune import FreezeCost
+
+# Okabe and Ito, "Color Universal Design" (2008).
+PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999"
+BLUE, ORANGE, GREEN, RED, PINK, SKY, GREY = PALETTE
+SHOWN_DPI = 100  # fewer than are drawn, so that text is sharp on any screen
+
+_drawing = threading.Lock()  # the style is set for the whole process while one figure is drawn
 
 
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    no_formulas = {"text.parse_math": False}  # a file's name may have two $ in it
+    with _drawing, matplotlib.style.context(["helpers.lessons", no_formulas]):
+        yield
+
+
+@_style()
 def top_bars(
     image: np.ndarray,
     answers: Mapping[str, Sequence[tuple[str, str, float]]],
-    title: str,
+    title: str = "",
+    alt: str = "",
 ) -> Image:
-    """A picture, and beside it the best labels of one or more networks as bars.
+    """Draw a picture, and beside it the best labels of one or more networks as bars.
 
     Args:
         image: (rows, columns, 3) uint8.
-        answers: a network's name → what its `decode` gave for this picture.
-        title: over it all.
+        answers: from a network's name to what its `decode` gives for this picture.
     """
-    figure = Figure(figsize=(4 + 4.2 * len(answers), 3.2), layout="constrained")
-    axes = figure.subplots(1, 1 + len(answers), width_ratios=[1] + [1.1] * len(answers))
-    figure.suptitle(title)
+    figure = Figure(figsize=(3 + 3 * len(answers), 2.6))
+    axes = figure.subplots(1, 1 + len(answers))
     axes[0].imshow(image)
     axes[0].set_axis_off()
     for axis, (name, best) in zip(axes[1:], answers.items(), strict=True):
@@ -45,147 +62,158 @@ def top_bars(
         bars = axis.barh(labels, values, color=[BLUE] + [GREY] * (len(values) - 1))
         axis.bar_label(bars, fmt="%.2f", padding=3)
         axis.invert_yaxis()
-        axis.set(xlim=(0, 1.12), xlabel="probability", ylabel="label", title=name)
-        axis.spines[["top", "right"]].set_visible(False)
-    return _image(figure)
+        axis.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], xlabel="probability", title=name)
+    return _image(figure, title, alt)
 
 
+@_style()
 def gallery(
     pictures: Sequence[np.ndarray],
     captions: Sequence[str],
-    title: str,
+    title: str = "",
     columns: int = 5,
     colours: Sequence[str] | None = None,
+    alt: str = "",
 ) -> Image:
-    """Pictures in rows with a caption under each; `colours` are of the captions."""
-    rows = max(1, -(-len(pictures) // columns))
-    figure = Figure(figsize=(2.0 * columns, 2.25 * rows + 0.4), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    figure.suptitle(title)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[], frame_on=False)
-    colours = colours or ["#1f2937"] * len(pictures)
-    for axis, picture, caption, colour in zip(axes.flat, pictures, captions, colours, strict=False):
-        axis.imshow(picture)
-        axis.set_xlabel(caption, fontsize=9, color=colour)
-    return _image(figure)
-
-
-def curves(histories: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Image:
-    """Loss and accuracy by epoch of one or more trainings: solid on training, dashed on validation.
+    """Draw pictures in rows, with a caption under each.
 
     Args:
-        histories: a name → `model.fit(…).history`; accuracy is drawn where it was measured.
-        title: over it all.
+        pictures: (rows, columns, 3), or (rows, columns) for a grey one.
+        captions: one for each.
+        columns: pictures in a row.
+        colours: of the captions, which are then bold; black if not given.
+    """
+    columns = max(1, min(columns, len(pictures)))
+    rows, side = max(1, -(-len(pictures) // columns)), min(2.0, 7.5 / columns)
+    tallest = max((picture.shape[0] / picture.shape[1] for picture in pictures), default=1)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    height = rows * (side * min(tallest, 1.5) + 0.14 * lines + 0.1) + (0.3 if title else 0)
+    figure = Figure(figsize=(side * columns, height))
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    weight = "bold" if colours else "normal"
+    colours = colours or ["black"] * len(pictures)
+    for axis, picture, caption, colour in zip(axes, pictures, captions, colours, strict=False):
+        axis.imshow(picture, cmap="gray")
+        axis.set_xlabel(caption, fontsize=8, color=colour, fontweight=weight)
+    return _image(figure, title, alt, dpi=115)  # 15 photographs: 140 kB; at 150 dpi 230
+
+
+@_style()
+def curves(
+    histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "", alt: str = ""
+) -> Image:
+    """Draw loss and accuracy by epoch: solid on training pictures, dashed on validation pictures.
+
+    Args:
+        histories: from a name to a `model.fit(...).history`; accuracy is drawn if it was measured.
     """
     measures = [m for m in ("loss", "accuracy") if any(m in each for each in histories.values())]
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 2.8))
     axes = figure.subplots(1, len(measures), squeeze=False)[0]
-    figure.suptitle(title)
-    palette = (BLUE, ORANGE, GREEN, RED, GREY)
     for axis, measure in zip(axes, measures, strict=True):
-        for (name, history), colour in zip(histories.items(), palette, strict=False):
-            epochs = np.arange(1, len(history[measure]) + 1)
-            axis.plot(epochs, history[measure], ".-", color=colour, label=f"{name}, training")
-            if f"val_{measure}" in history:
-                axis.plot(
-                    epochs,
-                    history[f"val_{measure}"],
-                    ".--",
-                    color=colour,
-                    label=f"{name}, validation",
-                )
-        axis.set(xlabel="epoch", ylabel=measure, title=f"{measure} by epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set(xlabel="epoch", ylabel=measure)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        for (name, history), colour in zip(histories.items(), itertools.cycle(PALETTE)):
+            for key, line, rows in (
+                (measure, ".-", "training"),
+                (f"val_{measure}", ".--", "validation"),
+            ):
+                if key in history:
+                    epochs = np.arange(1, len(history[key]) + 1)
+                    axis.plot(epochs, history[key], line, color=colour, label=f"{name}, {rows}")
         axis.set_ylim(0, 1.02 if measure == "accuracy" else None)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[-1].legend(frameon=False, fontsize=8)
-    return _image(figure)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return _image(figure, title, alt)
 
 
-def zoo(kept: Collection[Entry], entries: Sequence[Entry], title: str) -> Image:
-    """Accuracy against the size of the weight file: those that are kept in blue, the rest grey.
+@_style()
+def zoo(
+    kept: Collection["Entry"], entries: Sequence["Entry"], title: str = "", alt: str = ""
+) -> Image:
+    """Draw networks' accuracy against the size of their weight files.
 
     Args:
-        kept: of the entries; those that no smaller one of them beats carry their names,
+        kept: those to draw in blue. A name stands beside each that no smaller one of them beats,
             as far as there is room.
-        entries: all that are drawn.
-        title: over it.
+        entries: all networks to draw.
     """
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = Figure(figsize=(8, 4))
     axis = figure.subplots()
-    left = [entry for entry in entries if entry not in kept]
-    for group, colour, label in ((left, GREY, "outside"), (kept, BLUE, "within the limits")):
+    outside = [entry for entry in entries if entry not in kept]
+    for group, colour, marker, label in (
+        (outside, GREY, "x", "outside"),
+        (kept, BLUE, "o", "within the limits"),
+    ):
         sizes, accuracies = [e.size_mb for e in group], [e.top1 for e in group]
-        axis.scatter(sizes, accuracies, color=colour, label=f"{label}: {len(group)}")
+        axis.scatter(sizes, accuracies, c=colour, marker=marker, label=f"{label}: {len(group)}")
     lowest = 1.0
     for one in sorted(kept, key=lambda entry: -entry.top1):
         beaten = any(other.size_mb <= one.size_mb and other.top1 > one.top1 for other in kept)
-        if not beaten and one.top1 < lowest - 0.009:  # else one name would lie on the other
+        if not beaten and one.top1 < lowest - 0.009:  # closer names would overlap
             lowest = one.top1
-            style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8}
-            axis.annotate(one.name, (one.size_mb, one.top1), (-5, 3), **style)
+            place = one.size_mb, one.top1
+            axis.annotate(one.name, place, (-5, 3), textcoords="offset points", ha="right")
     axis.set(xscale="log", xlim=(4, 2000), xlabel="MB of the weight file (log scale)")
-    axis.set(title=title, ylim=(0.66, 0.89), ylabel="top-1 accuracy")
+    axis.set(ylim=(0.66, 0.89), ylabel="top-1 accuracy")
     axis.set_xticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1000"])
-    axis.legend(frameon=False, loc="lower right")
-    axis.spines[["top", "right"]].set_visible(False)
-    return _image(figure)
+    axis.legend(loc="lower right")
+    return _image(figure, title, alt)
 
 
-def feature_maps(maps: np.ndarray, title: str, count: int = 6) -> Image:
-    """The channels that vary most over the picture, the liveliest first; bright is active.
+@_style()
+def feature_maps(maps: np.ndarray, title: str = "", count: int = 6, alt: str = "") -> Image:
+    """Draw the channels that vary most over the picture, the most varied first; bright is active.
 
     Args:
         maps: (rows, columns, channels), what a layer gives for one picture.
-        title: over it all.
         count: of channels.
     """
-    liveliest = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
-    figure = Figure(figsize=(1.9 * count, 2.6), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    figure.suptitle(title)
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, channel in zip(axes, liveliest, strict=False):
+    most_varied = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
+    figure = Figure(figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + 0.6))
+    for axis, channel in zip(
+        figure.subplots(1, count, squeeze=False)[0], most_varied, strict=False
+    ):
         axis.imshow(maps[..., channel])
-        axis.set_title(f"channel {channel}", fontsize=9)
-    return _image(figure)
+        axis.set_axis_off()
+        axis.set_title(f"channel {channel}", fontsize=8)
+    return _image(figure, title, alt)
 
 
-def freeze_costs(costs: Sequence[FreezeCost], chosen: int) -> Image:
-    """The blocks' parameters, grey where they are frozen; memory and time for each choice.
+@_style()
+def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> Image:
+    """Draw each block's parameters, grey if frozen, and the memory and time of each choice.
 
     Args:
         costs: of `finetune.freeze_costs`.
-        chosen: which of them is marked.
+        chosen: the index of the cost to mark.
     """
     names = [cost.block or "none" for cost in costs]
     own = [a.trainable - b.trainable for a, b in itertools.pairwise(costs)]
     colours = [GREY] * chosen + [BLUE] * (len(own) - chosen)
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    figure.suptitle(f"The first block that is trained: {names[chosen]}")
-    bars, memory, time = figure.subplots(1, 3)
+    figure = Figure(figsize=(8, 3))
+    bars, memory, seconds = figure.subplots(1, 3)
     bars.bar(names[:-1], [count / 1e6 for count in own], color=colours)
-    bars.set(title="parameters (blue: trained)", ylabel="millions")
-    for axis, values, title, unit in (
-        (memory, [cost.memory_mb for cost in costs], "memory for a batch", "MB"),
-        (time, [cost.seconds for cost in costs], "one epoch, expected", "seconds"),
+    bars.set(xlabel="block (blue: trained)", ylabel="million parameters")
+    for axis, values, label in (
+        (memory, [cost.memory_mb for cost in costs], "MB per batch"),
+        (seconds, [cost.seconds for cost in costs], "seconds per epoch"),
     ):
         axis.plot(names, values, color=GREY)
         axis.plot(names[chosen], values[chosen], "o", color=BLUE)
-        axis.set(title=title, ylabel=unit, ylim=(0, max(values) * 1.08))
-    for axis in (bars, memory, time):
-        axis.set_xlabel("first block that is trained" if axis is not bars else "block")
-        axis.tick_params("x", rotation=90, labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-    return _image(figure)
+        axis.set(xlabel="first block to train", ylabel=label, ylim=(0, max(values) * 1.08))
+    for axis in (bars, memory, seconds):
+        axis.tick_params("x", rotation=90, labelsize=7)
+    return _image(figure, f"The first block to train: {names[chosen]}", alt)
 
 
-def _image(figure: Figure) -> Image:
+def _image(figure: Figure, title: str, alt: str, dpi: int = 150) -> Image:
+    if title:
+        figure.suptitle(title)
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]  # a name with two $ in it
         text.set_text(printable(text.get_text()))
     file = io.BytesIO()
-    figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 85})
-    return Image(data=file.getvalue(), format="jpeg", width=int(figure.get_figwidth() * 80))
+    figure.savefig(file, format="jpeg", dpi=dpi, pil_kwargs={"quality": 85, "optimize": True})
+    width = int(figure.get_figwidth() * SHOWN_DPI)
+    return Image(data=file.getvalue(), format="jpeg", width=width, alt=printable(alt or title))

@@ -1,48 +1,43 @@
-"""Things to touch in a notebook: each a thin skin over a function that works without it.
+"""Interactive panels for notebooks; each one shows what a function of this package computes.
 
-A widget's controls are plain ipywidgets, reached by the Tab key and moved by the arrow keys. What
-they show is a picture with a text that says the same in words. Names that come from files are
-escaped, for an ipywidgets' HTML shows whatever it is given.
-
-A notebook that is only read has no kernel, and no widget: so each widget's output holds its first
-picture too, which is shown where the widget cannot be.
+Every panel has controls, a line of text and a figure, and the text says what the figure shows. The
+keyboard reaches all controls (Tab, then the arrow keys). On a page without a kernel the panel's
+first figure is shown. A control that is used while a cell runs answers when the cell is done.
 """
 
 import base64
 import html
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets
 import numpy as np
 from IPython.display import Image
 
-from helpers import catalogue, finetune, images, layers, plots
+from helpers import catalogue as zoo
+from helpers import images, plots
 from helpers.errors import ArgumentError, PictureError, printable
-from helpers.zoo import Pretrained
 
-WIDE = {"style": {"description_width": "11em"}, "layout": {"width": "34em"}}
+if TYPE_CHECKING:
+    from helpers.finetune import FreezeCost
+    from helpers.zoo import Pretrained as Network
 
 
-class Touchable(ipywidgets.VBox):
-    """Controls, a line that says in words what is to be seen, and a picture.
-
-    `said` is that line, as plain text.
-    """
+class Panel(ipywidgets.VBox):
+    """Controls, a line of text (`said`, as plain text) and a figure."""
 
     def __init__(self, controls: Sequence[ipywidgets.Widget]) -> None:
         self.figure, self.line = ipywidgets.HTML(), ipywidgets.HTML()
         self.said = self._first_said = ""
-        self._first_picture = b""
+        self._first_picture: Image | None = None
         super().__init__([*controls, self.line, self.figure])
-        for control in controls:
-            for widget in (control, *getattr(control, "children", ())):
-                _hear_while_busy(widget)
 
     def say(self, words: str) -> None:
-        """Replaces the line; the words may hold names of files."""
+        """Replace the line; names from files are safe in it."""
         self.said = printable(words)
         self._first_said = self._first_said or self.said
         self.line.value = (
@@ -50,110 +45,84 @@ class Touchable(ipywidgets.VBox):
         )
 
     def show(self, picture: Image | None, words: str) -> None:
-        """Replaces the picture, and says in words what it shows."""
+        """Replace the figure, and the line with words that say the same."""
         self.say(words)
         if picture is None:
             self.figure.value = ""
             return
-        self._first_picture = self._first_picture or picture.data
+        self._first_picture = self._first_picture or picture
         data = base64.b64encode(picture.data).decode()
         self.figure.value = (
             f'<img alt="{html.escape(self.said)}" style="max-width: 100%" '
             f'width="{picture.width}" src="data:image/jpeg;base64,{data}">'
         )
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(**options)
-        bundle["text/plain"] = f"{type(self).__name__}: {self._first_said}"
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**options), {}
+        data["text/plain"] = f"{type(self).__name__}: {self._first_said}"
         if self._first_picture:
-            bundle["image/jpeg"] = base64.b64encode(self._first_picture).decode()
-        return bundle
+            picture, metadata = self._first_picture._repr_mimebundle_()
+            data |= picture
+        return data, metadata
 
 
-def _hear_while_busy(control: ipywidgets.Widget) -> None:
-    """Lets a control be used while a cell runs.
+def _slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.SelectionSlider:
+    # No Dropdown: JupyterLab takes its arrow keys to go from cell to cell.
+    return ipywidgets.SelectionSlider(
+        options=options,
+        value=value,
+        description=description,
+        continuous_update=False,
+        style={"description_width": "11em"},
+        layout={"width": "34em"},
+    )
 
-    JupyterLab sends what is done to a control to a second thread of the kernel, a subshell.
-    ipykernel 7.4.0 sends it back to the thread that last spoke to the control (`Comm` in
-    ipykernel/comm/comm.py): to the one that made it, which is busy. It shall stay where it was
-    sent. Where there are no subshells, this changes nothing.
-    """
-    if hasattr(control.comm, "_reply_subshell_for"):
-        control.comm._reply_subshell_for = lambda data, sent_to: sent_to
 
-
-class ZooExplorer(Touchable):
-    """Limits of accuracy, size and work → the models within them (`catalogue.within`).
+class ZooExplorer(Panel):
+    """Set limits of accuracy, size and work, and see which networks are within them.
 
     Args:
-        work: a model's name → billion multiply-adds a picture; a model without is within no limit.
+        work: from a network's name to billions of multiply-adds per picture. A network that is
+            missing here is left out as soon as work is limited.
     """
 
     def __init__(self, work: Mapping[str, float]) -> None:
         self.work = work
+        accuracies = [percent / 100 for percent in range(65, 91)]
         sizes = [5, 10, 20, 30, 50, 100, 200, 500, 2000]
-        loads = [0.1, 0.3, 0.5, 1, 2, 5, 10, 50, np.inf]
-        self.top1 = ipywidgets.FloatSlider(
-            0.65,
-            min=0.65,
-            max=0.9,
-            step=0.01,
-            continuous_update=False,
-            description="top-1, at least",
-            **WIDE,
-        )
-        self.size = ipywidgets.SelectionSlider(
-            options=[(f"{mb} MB", mb) for mb in sizes],
-            value=sizes[-1],
-            description="file, at most",
-            continuous_update=False,
-            **WIDE,
-        )
-        self.load = ipywidgets.SelectionSlider(
-            options=[
-                ("any" if load == np.inf else f"{load} billion multiply-adds", load)
-                for load in loads
-            ],
-            value=np.inf,
-            description="work, at most",
-            continuous_update=False,
-            **WIDE,
-        )
+        loads = [(f"{n} billion multiply-adds", n) for n in (0.1, 0.3, 0.5, 1, 2, 5, 10, 50)]
+        self.top1 = _slider("top-1, at least", accuracies, 0.65)
+        self.size = _slider("file, at most", [(f"{mb} MB", mb) for mb in sizes], 2000)
+        self.load = _slider("work, at most", [*loads, ("any", np.inf)], np.inf)
         controls = [self.top1, self.size, self.load]
         super().__init__(controls)
         for control in controls:
-            control.observe(self.draw, "value")
-        self.draw()
+            control.observe(self._draw, "value")
+        self._draw()
 
-    def draw(self, _: object = None) -> None:
-        """Shows the models within the limits as they stand."""
-        limits = self.top1.value, self.size.value, self.load.value
-        kept = catalogue.within(*limits, counted=self.work)
-        entries = catalogue.entries()
-        words = f"{len(kept)} of {len(entries)} networks are within the limits"
+    def _draw(self, _: object = None) -> None:
+        kept = zoo.within(self.top1.value, self.size.value, self.load.value, counted=self.work)
+        words = f"{len(kept)} of {len(zoo.entries())} networks are within the limits"
         if kept:
             words += f"; the most accurate: {', '.join(entry.name for entry in kept[:5])}"
-        self.show(plots.zoo(kept, entries, "The zoo within limits"), f"{words}.")
+        self.show(plots.zoo(kept, zoo.entries(), alt=words), f"{words}.")
 
 
-class Predictor(Touchable):
-    """A picture, chosen or uploaded → the best labels of one or more networks as bars.
+class Predictor(Panel):
+    """Choose or upload a picture, and see the five best labels of one or more networks.
 
     Args:
-        networks: with their tops.
-        pictures: a name → a picture as `images.read` gives it, or its file; to choose from.
+        networks: of `zoo.load`, with their tops.
+        pictures: to choose from, by name: (rows, columns, 3) uint8 each, or a file's path.
     """
 
     def __init__(
-        self, networks: Sequence[Pretrained], pictures: Mapping[str, np.ndarray | Path]
+        self, networks: Sequence["Network"], pictures: Mapping[str, np.ndarray | Path]
     ) -> None:
         if not networks or not pictures:
-            raise ArgumentError("Predictor: expected one network and one picture or more.")
+            raise ArgumentError("Predictor: expected at least one network and one picture.")
         self.networks, self.pictures = list(networks), dict(pictures)
-        # No Dropdown: JupyterLab takes its arrow keys to go from cell to cell.
-        self.choice = ipywidgets.SelectionSlider(
-            options=list(self.pictures), description="picture", continuous_update=False, **WIDE
-        )
+        self.choice = _slider("picture", list(self.pictures), next(iter(self.pictures)))
         self.upload = ipywidgets.FileUpload(
             accept="image/*", description="Or one of yours (up to 9 MB)", layout={"width": "20em"}
         )
@@ -162,102 +131,207 @@ class Predictor(Touchable):
         self.upload.observe(self._uploaded, "value")
         self._chosen()
 
-    def answer(self, name: str, picture: np.ndarray) -> None:
-        """Shows a picture with the networks' answers."""
-        best = {
-            network.name: network.decode(
-                network.model.predict_on_batch(network.preprocess(picture))
-            )[0]
-            for network in self.networks
-        }
-        first = "; ".join(
-            f"{network} says {labels[0][1].replace('_', ' ')}, {labels[0][2]:.2f}"
-            for network, labels in best.items()
-        )
-        self.show(plots.top_bars(picture, best, "The five best labels"), f"{name}: {first}.")
-
     def _chosen(self, _: object = None) -> None:
-        found = self.pictures[self.choice.value]
-        try:
-            self.answer(
-                self.choice.value, found if isinstance(found, np.ndarray) else images.read(found)
-            )
-        except PictureError as error:
-            self.show(None, str(error))
+        self._answer(self.choice.value, self.pictures[self.choice.value])
 
     def _uploaded(self, _: object = None) -> None:
         for file in self.upload.value:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "picture"  # never under the name that came with it
+                path = Path(folder) / "picture"  # the name that came with it may be any text
                 path.write_bytes(file.content)
-                try:
-                    self.answer(file.name, images.read(path))
-                except PictureError as error:
-                    self.show(None, str(error).replace(str(path), file.name))
+                self._answer(file.name, path)
+
+    def _answer(self, name: str, picture: np.ndarray | Path) -> None:
+        try:
+            pixels = picture if isinstance(picture, np.ndarray) else images.read(picture)
+        except PictureError as error:
+            self.show(None, str(error).replace(str(picture), name))
+            return
+        best = {
+            network.name: network.decode(
+                network.model.predict_on_batch(network.preprocess(pixels))
+            )[0]
+            for network in self.networks
+        }
+        answers = "; ".join(
+            f"{network} says {labels[0][1].replace('_', ' ')}, {labels[0][2]:.2f}"
+            for network, labels in best.items()
+        )
+        self.show(plots.top_bars(pixels, best), f"{name}: {answers}.")
 
 
-class LayerExplorer(Touchable):
-    """A slider over the depth → a layer's feature maps of one picture.
+class LayerExplorer(Panel):
+    """Move through the depth of a network, and see each layer's feature maps of one picture.
 
-    All maps are computed at the start, in one pass: moving the slider runs no network.
+    One pass computes all maps at the start.
 
     Args:
-        network: any.
-        names: of layers that give maps, in order.
-        picture: as `images.read` gives it.
+        network: of `zoo.load`.
+        names: of layers that give feature maps, in order.
+        picture: (rows, columns, 3) uint8.
     """
 
-    def __init__(self, network: Pretrained, names: Sequence[str], picture: np.ndarray) -> None:
+    def __init__(self, network: "Network", names: Sequence[str], picture: np.ndarray) -> None:
+        from helpers import layers
+
         tapped = layers.tap(network.model, list(names))
         found = tapped.predict_on_batch(network.preprocess(picture))
         self.maps = {name: np.asarray(found[name])[0] for name in names}
         for name, maps in self.maps.items():
             if maps.ndim != 3:
                 raise ArgumentError(f"{name}: expected a layer that gives maps, got {maps.shape}.")
-        self.depth = ipywidgets.SelectionSlider(
-            options=list(names), description="layer", continuous_update=False, **WIDE
-        )
+        self.depth = _slider("layer", list(names), names[0])
         super().__init__([self.depth])
-        self.depth.observe(self.draw, "value")
-        self.draw()
+        self.depth.observe(self._draw, "value")
+        self._draw()
 
-    def draw(self, _: object = None) -> None:
-        """Shows the maps of the layer at which the slider stands."""
+    def _draw(self, _: object = None) -> None:
         name = self.depth.value
         rows, columns, channels = self.maps[name].shape
-        words = f"{name}: {rows} × {columns} positions, {channels} channels; the liveliest six."
-        self.show(plots.feature_maps(self.maps[name], name), words)
+        words = (
+            f"{name}: {rows} × {columns} positions, {channels} channels; the six that vary most."
+        )
+        self.show(plots.feature_maps(self.maps[name], alt=words), words)
 
 
-class FreezeExplorer(Touchable):
-    """A slider over a network's blocks → what is trained, memory, time (`finetune.freeze_costs`).
-
-    It only shows: the network stays as it is.
+class FreezeExplorer(Panel):
+    """Choose the first block to train, and see what that costs; the network stays as it is.
 
     Args:
         costs: of `finetune.freeze_costs`.
     """
 
-    def __init__(self, costs: Sequence[finetune.FreezeCost]) -> None:
+    def __init__(self, costs: Sequence["FreezeCost"]) -> None:
         self.costs = list(costs)
         options = [(cost.block or "none", i) for i, cost in enumerate(self.costs)]
-        self.first = ipywidgets.SelectionSlider(
-            options=options,
-            value=len(options) - 1,
-            description="train from block",
-            continuous_update=False,
-            **WIDE,
-        )
+        self.first = _slider("train from block", options, len(options) - 1)
         super().__init__([self.first])
-        self.first.observe(self.draw, "value")
-        self.draw()
+        self.first.observe(self._draw, "value")
+        self._draw()
 
-    def draw(self, _: object = None) -> None:
-        """Shows what training from the chosen block upwards costs."""
+    def _draw(self, _: object = None) -> None:
         cost = self.costs[self.first.value]
         what = f"from {cost.block} upwards" if cost.block else "nothing, all is frozen"
         words = (
             f"trained: {what}; {cost.trainable:,} parameters, {cost.frozen:,} frozen; "
             f"memory ≈ {cost.memory_mb:.0f} MB; an epoch ≈ {cost.seconds:.1f} seconds."
         )
-        self.show(plots.freeze_costs(self.costs, self.first.value), words)
+        self.show(plots.freeze_costs(self.costs, self.first.value, alt=words), words)
+
+
+class TrainingMonitor(Panel):
+    """Watch a model's training while it runs, stop it, and let it go on.
+
+    Training runs in a thread, so the cell that makes the monitor ends at once and the buttons work.
+    Call `wait` in a cell that needs the outcome.
+
+    Args:
+        fit: calls the model's own `fit` with the keywords it is given (`callbacks`,
+            `initial_epoch`, `epochs`) besides its own.
+        epochs: to train; "Go on" after the last one trains as many again.
+        title: above the curves.
+
+    Example:
+        >>> def fit(**keywords):
+        ...     return model.fit(x, y, verbose=0, **keywords)
+        >>> TrainingMonitor(fit, epochs=10)  # doctest: +SKIP
+    """
+
+    _latest: ClassVar["TrainingMonitor | None"] = None
+
+    def __init__(self, fit: Callable[..., Any], epochs: int, title: str = "Training") -> None:
+        self.fit, self.epochs, self.target, self.title = fit, epochs, epochs, title
+        self.history: dict[str, list[float]] = {"loss": []}
+        self.stopping, self.thread = threading.Event(), threading.Thread()
+        self.error: Exception | None = None
+        self.stop_button = ipywidgets.Button(description="Stop", icon="stop")
+        self.go_on_button = ipywidgets.Button(description="Go on", icon="play", disabled=True)
+        super().__init__([ipywidgets.HBox([self.stop_button, self.go_on_button])])
+        self.stop_button.on_click(lambda _: self.stop())
+        self.go_on_button.on_click(lambda _: self.go_on())
+        self.say("the training begins")
+        if TrainingMonitor._latest:  # its cell was run again: two would train one model
+            TrainingMonitor._latest.stop()
+            TrainingMonitor._latest.thread.join()
+        TrainingMonitor._latest = self
+        self.go_on()
+
+    @property
+    def done(self) -> int:
+        """The number of whole epochs so far."""
+        return len(self.history["loss"])
+
+    def stop(self) -> None:
+        """Stop after the current batch."""
+        self.stopping.set()
+
+    def go_on(self) -> None:
+        """Continue a stopped training; after the last epoch, train as many again."""
+        if self.thread.is_alive():
+            return
+        self.stopping.clear()
+        self.error = None
+        self.target += self.epochs if self.done >= self.target else 0
+        self.stop_button.disabled, self.go_on_button.disabled = False, True
+        self.thread = threading.Thread(target=self._train, daemon=True)
+        self.thread.start()
+
+    def wait(self) -> dict[str, list[float]]:
+        """Wait until training ends or is stopped, and return its history, as `fit` has it.
+
+        Raises:
+            Exception: whatever `fit` raised.
+        """
+        try:
+            self.thread.join()
+        except KeyboardInterrupt:
+            self.stop()
+            self.thread.join()
+            raise
+        if self.error:
+            raise self.error
+        return self.history
+
+    def _train(self) -> None:
+        from helpers.backend import keras
+
+        said_at, whole = 0.0, True
+
+        def batch_ended(batch: int, logs: Mapping[str, float]) -> None:
+            nonlocal said_at, whole
+            steps = watch.params["steps"]
+            if self.stopping.is_set():
+                watch.model.stop_training = True
+                whole = batch + 1 == steps
+            elif time.monotonic() > said_at + 0.3:
+                said_at = time.monotonic()
+                step = f"step {batch + 1} of {steps}" if steps else f"step {batch + 1}"
+                epoch = f"epoch {self.done + 1} of {self.target}"
+                self.say(f"{epoch}, {step}, loss {logs['loss']:.3f}")
+
+        def epoch_ended(epoch: int, logs: Mapping[str, float]) -> None:
+            if whole:  # part of an epoch is no point of a curve, but its steps are not undone
+                self._add(logs)
+
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=batch_ended, on_epoch_end=epoch_ended
+        )
+        try:
+            self.fit(callbacks=[watch], initial_epoch=self.done, epochs=self.target)
+            state = "stopped" if self.done < self.target else "finished"
+            self.say(f"{state} after {self.done} of {self.target} epochs{self._values()}.")
+        except Exception as error:  # `wait` raises it in a cell, with its traceback
+            self.error = error
+            self.say(f"{type(error).__name__}: {error}")
+        finally:
+            self.stop_button.disabled, self.go_on_button.disabled = True, False
+
+    def _add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(float(value))
+        words = f"epoch {self.done} of {self.target} is done{self._values()}"
+        self.show(plots.curves({"model": self.history}, self.title), words)
+
+    def _values(self) -> str:
+        latest = {name: values[-1] for name, values in self.history.items() if values}
+        return "".join(f", {name} {value:.3f}" for name, value in latest.items())

@@ -1,6 +1,5 @@
 import importlib.metadata
 import os
-import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,203 +7,172 @@ from typing import Any
 
 import pytest
 
-from helpers import catalogue, doctor, zoo
+from helpers import doctor, weights, zoo
 from helpers.doctor import Finding
 from helpers.errors import WeightsError
-from helpers.zoo import Pretrained
 
 
-def by_name(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.what: finding for finding in findings}
+def by_name(predict: bool = False) -> dict[str, Finding]:
+    return {finding.what: finding for finding in doctor.examine(predict)}
 
 
-def test_a_machine_with_the_pinned_versions_is_ready() -> None:
-    found = by_name(doctor.examine())
+def listed(**changed: Any) -> SimpleNamespace:
+    facts = {"model": "MobileNet", "include_top": False, "use": "features", "path": None}
+    return SimpleNamespace(**facts | {"arrived": 0} | changed)
+
+
+@pytest.fixture(autouse=True)
+def files(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """The weight files that are listed; none of them is here."""
+    found = [listed(), listed(model="VGG16")]
+    monkeypatch.setattr(weights, "listing", lambda: found)
+    return found
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, network: Any) -> Any:
+    monkeypatch.setattr(zoo, "load", lambda name: network, raising=False)
+    return network
+
+
+def test_a_machine_with_the_pinned_versions_is_ready(loaded: Any) -> None:
+    found = by_name(predict=True)
     packages = [name for name in found if name in doctor.SHOWN]
     assert sorted(packages) == sorted(doctor.SHOWN)
     wanted = ("Python", *packages, "other packages", "widgets in JupyterLab", "writing", "weights")
-    for what in (*wanted, "a prediction", "graphics card"):
+    for what in (*wanted, "a prediction", "GPU"):
         assert found[what].ok, found[what]
     assert "espresso (0.9" in found["a prediction"].found
-    assert found["weights"].found.startswith("bundled; 0 of Keras's own ")
-    assert list(found)[-4:] == ["writing", "weights", "a prediction", "graphics card"]
+    assert "0 of 2 published files" in found["weights"].found
 
 
-def test_without_the_prediction_it_loads_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "pretrained", None)
-    assert "a prediction" not in by_name(doctor.examine(predict=False))
+def test_a_prediction_can_be_left_out() -> None:
+    assert not {"a prediction", "GPU"} & set(by_name())
 
 
-@pytest.mark.parametrize(("version", "ok"), [((3, 10), False), ((3, 11), True), ((3, 14), False)])
+@pytest.mark.parametrize(
+    ("version", "ok"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)]
+)
 def test_python(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], ok: bool) -> None:
     monkeypatch.setattr(sys, "version_info", (*version, 0))
-    finding = doctor._python()
-    assert finding.ok == ok
-    assert ok or "Use Python 3.11" in finding.fix
+    assert by_name()["Python"].ok == ok
 
 
-def test_another_version_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_and_a_missing_package_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = tmp_path / "constraints.txt"
+    pins.write_text("numpy==0.1\nkeras==0.2\npytest==0.3\nnosuchpackage==1\n", "utf-8")
+    monkeypatch.setattr(doctor, "PINS", pins)
+    real = importlib.metadata.version
+
     def version(name: str) -> str:
         if name == "keras":
             raise importlib.metadata.PackageNotFoundError(name)
-        return "0.1"
+        return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    keras, numpy = doctor._package("keras", "3.15.1"), doctor._package("numpy", "2.4.6")
-    assert (keras.found, keras.fix) == ("not installed", "pip install keras==3.15.1")
-    assert (numpy.found, numpy.fix) == ("0.1", "Tested with 2.4.6: pip install numpy==2.4.6")
-    assert doctor._package("numpy", "").ok
+    found = by_name()
+    assert found["numpy"].found == real("numpy") and "numpy==0.1" in found["numpy"].fix
+    assert found["keras"].found == "not installed" and "pip install" in found["keras"].fix
+    assert f"1 not as tested: pytest {real('pytest')}, not 0.3" in found["other packages"].found
 
 
 def test_without_the_list_of_versions_packages_are_still_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "PINS", tmp_path / "constraints.txt")
-    assert [finding.what for finding in doctor._packages()] == list(doctor.SHOWN)
-    assert all(finding.ok for finding in doctor._packages())
+    found = by_name()
+    assert all(found[name].ok for name in doctor.SHOWN)
 
 
 @pytest.mark.parametrize(("gigabytes", "ok"), [(1, False), (16, True)])
 def test_memory_and_disk(monkeypatch: pytest.MonkeyPatch, gigabytes: int, ok: bool) -> None:
-    memory: Any = lambda: SimpleNamespace(available=gigabytes * 10**9)  # noqa: E731
-    disk: Any = lambda _: SimpleNamespace(free=gigabytes * 10**9)  # noqa: E731
-    monkeypatch.setattr(doctor.psutil, "virtual_memory", memory)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", disk)
-    for finding in (doctor._memory(), doctor._disk()):
-        assert finding.ok == ok
-        assert f"{gigabytes}.0 GB free" in finding.found
+    size = SimpleNamespace(available=gigabytes * 10**9, free=gigabytes * 10**9)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: size)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: size)
+    for what in ("memory", "disk"):
+        assert by_name()[what].ok == ok
+        assert f"{gigabytes}.0 GB free" in by_name()[what].found
 
 
-def test_a_misspelt_policy_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS", "imagnet")
-    (finding,) = doctor._weights()
-    assert not finding.ok
-    assert "Did you mean imagenet?" in finding.found
+@pytest.mark.parametrize(("cores", "ok"), [({0}, False), ({0, 1, 2}, True)])
+def test_processors(monkeypatch: pytest.MonkeyPatch, cores: set[int], ok: bool) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+    finding = by_name()["processors"]
+    assert (finding.found, finding.ok) == (str(len(cores)), ok)
 
 
-@pytest.mark.parametrize("policy", ["auto", "bundled", "imagenet"])
-def test_weights_that_are_here_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
-) -> None:
-    files = catalogue.find("MobileNet")
-    assert files.weights and files.weights_notop
-    (tmp_path / files.weights_notop.name).touch()  # nothing is opened
-    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setenv("HELPERS_WEIGHTS", policy)
-    (finding,) = doctor._weights()
-    assert finding.ok
-    assert re.match(
-        rf"{policy}; 1 of Keras's own \d\d files are here: MobileNet \(features\); ", finding.found
-    )
+def test_weights_that_are_here_are_named(files: list[SimpleNamespace], tmp_path: Path) -> None:
+    files[0].path = tmp_path
+    assert "1 of 2 published files are here: MobileNet (features)" in by_name()["weights"].found
 
 
-def test_imagenet_weights_without_a_file_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS", "imagenet")
-    (finding,) = doctor._weights()
-    assert finding.found.startswith("imagenet; 0 of")
-    assert "weights fetch ResNet50" in finding.fix
+def test_a_download_that_stopped_is_a_finding(files: list[SimpleNamespace]) -> None:
+    files[0].arrived = 3_000_000
+    finding = by_name()["download"]
+    assert "MobileNet" in finding.found and "3 MB" in finding.found
+    assert "weights fetch MobileNet --notop" in finding.fix
 
 
-def test_a_download_that_broke_off_is_a_finding(keras_home: Path) -> None:
-    file = catalogue.find("MobileNet").weights_notop
-    assert file
-    (keras_home / "models").mkdir()
-    (keras_home / "models" / f"{file.name}.part").write_bytes(bytes(3_000_000))
-    _, finding = doctor._weights()
-    assert finding.found == "MobileNet: a download broke off after 3 MB"
-    assert "weights fetch MobileNet --notop goes on" in finding.fix
-
-
-def test_folders_that_are_not_there_are_findings(
+def test_a_mirror_that_is_not_there_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(tmp_path / "stick"))
     monkeypatch.setenv("HELPERS_MIRROR", f"https://a.example/w;{tmp_path};{tmp_path / 'share'}")
-    _, own, mirror = doctor._weights()
-    assert (own.what, own.found) == ("HELPERS_WEIGHTS_DIR", f"{tmp_path / 'stick'}: no such folder")
-    assert mirror.found == f"{tmp_path / 'share'}: no such folder"
-    assert not own.ok and not mirror.ok
-
-
-def test_a_package_of_another_version_among_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pins = tmp_path / "constraints.txt"
-    pins.write_text("numpy==0.1\npytest==0.1\nnosuchpackage==1\n", "utf-8")
-    monkeypatch.setattr(doctor, "PINS", pins)
-    finding = doctor._other_packages()
-    version = importlib.metadata.version("pytest")
-    assert finding.found == f"1 not as tested: pytest {version}, not 0.1"
-    assert "pip install -c constraints.txt" in finding.fix
+    [finding] = [each for each in doctor.examine(False) if each.what == "HELPERS_MIRROR"]
+    assert finding.found.startswith(f"{tmp_path / 'share'}: ") and not finding.ok
 
 
 def test_widgets_that_jupyterlab_cannot_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda *_: [str(tmp_path)])
-    assert "jupyterlab_widgets" in doctor._widgets().fix
-    (tmp_path / doctor.WIDGETS).parent.mkdir(parents=True)
-    (tmp_path / doctor.WIDGETS).touch()
-    assert doctor._widgets().ok
-
-
-@pytest.mark.parametrize(("cores", "ok"), [([0], False), ([0, 1, 2], True)])
-def test_processors_of_a_container(
-    monkeypatch: pytest.MonkeyPatch, cores: list[int], ok: bool
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(cores), raising=False)
-    assert (doctor._processors().found, doctor._processors().ok) == (str(len(cores)), ok)
+    assert "jupyterlab_widgets" in by_name()["widgets in JupyterLab"].fix
 
 
 def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"  # a folder without rights would not stop root
     file.touch()
     monkeypatch.setenv("KERAS_HOME", str(file / "keras"))
-    finding = doctor._writing()
-    assert finding.found == f"weights: {file} cannot be written (Not a directory)"
-    assert finding.fix == "Ask for the right to write, or for weights set KERAS_HOME."
+    finding = by_name()["writing"]
+    assert f"weights: {file} " in finding.found and "KERAS_HOME" in finding.fix
     assert list(tmp_path.iterdir()) == [file], "looking leaves nothing behind"
 
 
 @pytest.mark.parametrize(
     ("cards", "driver", "says"),
     [
-        ([], None, "none, and none is needed"),
-        ([], "/usr/bin/nvidia-smi", "TensorFlow does not use"),
+        ([], None, "none"),
+        ([], "/usr/bin/nvidia-smi", "TensorFlow doesn't use"),
         (["GPU:0"], "/usr/bin/nvidia-smi", "1, used by TensorFlow"),
     ],
 )
-def test_graphics_cards(
-    monkeypatch: pytest.MonkeyPatch, cards: list[str], driver: str | None, says: str
+def test_gpus(
+    monkeypatch: pytest.MonkeyPatch, loaded: Any, cards: list[str], driver: str | None, says: str
 ) -> None:
-    import tensorflow
-
-    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: cards)
-    monkeypatch.setattr(doctor.shutil, "which", lambda _: driver)
-    finding = doctor._graphics_card()
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: cards)
+    monkeypatch.setattr("shutil.which", lambda _: driver)
+    finding = by_name(predict=True)["GPU"]
     assert finding.ok and says in finding.found
 
 
-def test_a_tensorflow_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert not doctor._graphics_card().ok
+def test_a_tensorflow_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, loaded: Any) -> None:
+    monkeypatch.setitem(sys.modules, "helpers.backend", None)
+    assert not by_name(predict=True)["GPU"].ok
 
 
-def test_a_network_that_answers_wrongly_is_a_finding(
-    network: Pretrained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(zoo, "pretrained", lambda _: network)
-    monkeypatch.setattr(Pretrained, "decode", lambda *_: [[("n04", "digital_clock", 0.9)]])
-    assert "It should be espresso" in doctor._prediction().fix
+def test_a_wrong_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch, loaded: Any) -> None:
+    monkeypatch.setattr(type(loaded), "decode", lambda *_: [[("n04", "digital_clock", 0.9)]])
+    assert "should be espresso" in by_name(predict=True)["a prediction"].fix
 
 
 def test_a_network_that_cannot_be_had_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise WeightsError("not installed")
 
-    monkeypatch.setattr(zoo, "pretrained", missing)
-    finding = doctor._prediction()
-    assert (finding.found, finding.ok) == ("failed: not installed", False)
+    monkeypatch.setattr(zoo, "load", missing, raising=False)
+    finding = by_name(predict=True)["a prediction"]
+    assert "not installed" in finding.found and not finding.ok
 
 
 def test_the_report_is_a_table() -> None:

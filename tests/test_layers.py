@@ -3,72 +3,64 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import zoo
+from helpers.applications.efficientnet_lite import EfficientNetLite0
 from helpers.backend import keras
 from helpers.errors import ArgumentError
 from helpers.layers import ReceptiveField, receptive_field, tap
-from helpers.zoo import Pretrained
 
 layers = keras.layers
+RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def vgg19() -> keras.Model:
-    return zoo.build("VGG19", include_top=False, input_shape=(64, 64, 3))
+    return keras.applications.VGG19(weights=None, include_top=False, input_shape=(64, 64, 3))
 
 
-def small(*stack: keras.layers.Layer, side: int = 32) -> keras.Model:
-    return keras.Sequential([keras.Input((side, side, 3)), *stack])
+@pytest.fixture(scope="module")
+def lite0() -> keras.Model:
+    return EfficientNetLite0(weights=None)
 
 
 # --- tap -----------------------------------------------------------------------------------------
 
 
 def test_one_name_gives_that_layers_output(vgg19: keras.Model) -> None:
-    pixels = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    x = pixels = RANDOM.normal(size=(2, 64, 64, 3)).astype("float32")
     found = tap(vgg19, "block4_pool").predict_on_batch(pixels)
     assert found.shape == (2, 4, 4, 512)
-    x = pixels
-    for layer in vgg19.layers[1:]:  # by hand, layer by layer
+    for layer in vgg19.layers[1:17]:  # by hand, up to block4_pool
         x = layer(x)
-        if layer.name == "block4_pool":
-            break
     np.testing.assert_allclose(found, np.asarray(x), rtol=1e-4, atol=1e-6)
 
 
-def test_several_names_give_a_dict_from_one_pass(network: Pretrained) -> None:
+def test_several_names_give_a_dict_from_one_pass(lite0: keras.Model) -> None:
     names = ["block1a_bn", "top_activation", "predictions"]
-    pixels = np.random.default_rng(0).normal(size=(1, 224, 224, 3)).astype("float32")
-    found = tap(network.model, names).predict_on_batch(pixels)
+    pixels = RANDOM.normal(size=(1, 224, 224, 3)).astype("float32")
+    found = tap(lite0, names).predict_on_batch(pixels)
     assert list(found) == names
-    for name in names:
-        alone = tap(network.model, name).predict_on_batch(pixels)
-        np.testing.assert_allclose(found[name], alone, rtol=1e-4, atol=1e-5)
-    whole = network.model.predict_on_batch(pixels)
+    whole = lite0.predict_on_batch(pixels)
     np.testing.assert_allclose(found["predictions"], whole, rtol=1e-4, atol=1e-6)
 
 
-def test_the_layers_are_shared_not_copied(vgg19: keras.Model) -> None:
+def test_the_layers_are_shared_and_later_ones_are_not_run(vgg19: keras.Model) -> None:
     tapped = tap(vgg19, ["block2_pool"])
     assert tapped.get_layer("block1_conv1") is vgg19.get_layer("block1_conv1")
-    assert tapped.layers[-1].name == "block2_pool"  # what comes later is not run
-
-
-def test_it_may_be_called_without_a_warning(vgg19: keras.Model) -> None:
-    pixels = np.zeros((1, 64, 64, 3), "float32")  # warnings are errors here
-    assert tap(vgg19, ["block1_pool"])(pixels)["block1_pool"].shape == (1, 32, 32, 64)
-    assert tap(vgg19, "block1_pool")(pixels).shape == (1, 32, 32, 64)
+    assert tapped.layers[-1].name == "block2_pool"
+    pixels = np.zeros((1, 64, 64, 3), "float32")
+    assert tapped(pixels)["block2_pool"].shape == (1, 16, 16, 128)  # warnings are errors here
 
 
 def test_sequential_models_too() -> None:
-    model = small(layers.Conv2D(4, 3, name="first"), layers.Conv2D(5, 3, name="second"))
+    stack = [layers.Conv2D(4, 3, name="first"), layers.Conv2D(5, 3, name="second")]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *stack])
     assert tap(model, "first").output_shape == (None, 30, 30, 4)
     assert receptive_field(model, "second") == ReceptiveField(5, 1, 0)
 
 
 @pytest.mark.parametrize("names", ["block4_pol", ["block1_pool", "block4_pol"]])
 def test_a_wrong_name_is_answered_by_the_nearest(vgg19: keras.Model, names: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"'block4_pol'. Did you mean block4_pool\?"):
+    with pytest.raises(ArgumentError, match=r"'block4_pol'.*block4_pool\?"):
         tap(vgg19, names)
 
 
@@ -83,14 +75,10 @@ def test_vgg19_by_hand(vgg19: keras.Model) -> None:
         assert receptive_field(vgg19, f"block{block}_conv{convolutions}")[:2] == (size, stride)
         size, stride = size + stride, 2 * stride
         assert receptive_field(vgg19, f"block{block}_pool")[:2] == (size, stride)
-    assert (size, stride) == (268, 32)
 
 
 def seen(model: keras.Model, name: str, unit: int, axis: int) -> tuple[int, int]:
-    """The first and the last pixel, along an axis, that change a unit in the middle of a layer.
-
-    From gradients. All weights are positive, so that nothing is dead and nothing cancels.
-    """
+    """The first and the last pixel, along an axis, whose gradient reaches a unit of a layer."""
     import tensorflow as tf
 
     inner = tap(model, name)
@@ -107,6 +95,7 @@ def seen(model: keras.Model, name: str, unit: int, axis: int) -> tuple[int, int]
 
 
 def positive(model: keras.Model) -> keras.Model:
+    """With positive weights, so that no gradient is cut off by a ReLU or cancels."""
     for weight in model.trainable_weights:
         kernel = len(weight.shape) > 1
         value = 1 / np.prod(weight.shape[:3]) if kernel else 0.5
@@ -114,8 +103,9 @@ def positive(model: keras.Model) -> keras.Model:
     return model
 
 
-def branching() -> keras.Model:
-    """Kernels that are not square, dilation, padding by layers, branches, and average pooling."""
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_field_is_what_gradients_reach(axis: int) -> None:
+    """Kernels that aren't square, dilation, padding by layers, branches, and average pooling."""
     inputs = keras.Input((61, 63, 3))
     x = layers.ZeroPadding2D(((2, 1), (1, 0)))(inputs)
     x = layers.Conv2D(4, 4, strides=2)(x)
@@ -124,12 +114,8 @@ def branching() -> keras.Model:
     x = layers.Concatenate()([one, layers.ReLU()(two)])
     x = layers.AveragePooling2D(3, strides=2, padding="same")(x)
     x = layers.SeparableConv2D(4, (5, 3), strides=2, padding="same")(x)
-    return keras.Model(inputs, layers.BatchNormalization(name="end")(x))
+    model = positive(keras.Model(inputs, layers.BatchNormalization(name="end")(x)))
 
-
-@pytest.mark.parametrize("axis", [1, 2])
-def test_the_field_is_what_gradients_reach(axis: int) -> None:
-    model = positive(branching())
     field = receptive_field(model, "end", axis)
     length = model.input_shape[axis]
     for unit in range(model.output_shape[axis]):
@@ -138,25 +124,20 @@ def test_the_field_is_what_gradients_reach(axis: int) -> None:
         assert seen(model, "end", unit, axis) == expected
 
 
-def test_the_bundled_network_and_its_shortcuts() -> None:
-    arguments: dict[str, Any] = {"include_top": False, "input_shape": (224, 224, 3)}
-    model = positive(zoo.build("EfficientNetLite0", **arguments))
-    name = "block3b_add"
-    field = receptive_field(model, name)
+def test_a_network_with_skip_connections() -> None:
+    model = positive(EfficientNetLite0(weights=None))
+    field = receptive_field(model, "block3b_add")
     first = field.start + 13 * field.stride
-    assert seen(model, name, 13, 1) == (first, first + field.size - 1)
+    assert seen(model, "block3b_add", 13, 1) == (first, first + field.size - 1)
 
 
-def test_what_sees_everything_is_refused(network: Pretrained) -> None:
-    with pytest.raises(ArgumentError, match=r"avg_pool .GlobalAveragePooling2D.*whole picture"):
-        receptive_field(network.model, "predictions")
-    with pytest.raises(ArgumentError, match=r"Did you mean block1a_bn\?"):
-        receptive_field(network.model, "block1a_bm")
+def test_what_sees_everything_is_refused(lite0: keras.Model) -> None:
+    with pytest.raises(ArgumentError, match=r"avg_pool \(GlobalAveragePooling2D\)"):
+        receptive_field(lite0, "predictions")
 
 
 def test_padding_that_depends_on_an_open_size_is_refused() -> None:
-    model = keras.Sequential(
-        [keras.Input((None, None, 3)), layers.Conv2D(4, 3, strides=2, padding="same", name="half")]
-    )
+    half = layers.Conv2D(4, 3, strides=2, padding="same", name="half")
+    model = keras.Sequential([keras.Input((None, None, 3)), half])
     with pytest.raises(ArgumentError, match=r"half: .*input_shape"):
         receptive_field(model, "half")

@@ -1,30 +1,45 @@
-"""What the widgets show, without a browser; in one they are used by tests/test_browser.py."""
+"""What the panels show, without a browser; test_browser.py uses them in one."""
 
 import base64
+import dataclasses
 import io
+import os
 import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import ROOT, picture
 from PIL import Image
 
-from helpers import catalogue, widgets
+from helpers import catalogue as zoo
+from helpers import widgets
+from helpers.backend import keras
 from helpers.errors import ArgumentError
 from helpers.finetune import FreezeCost
-from helpers.zoo import Pretrained
+from helpers.zoo import Pretrained as Network
 
 EVIL = "<script>alert(1)</script>"
 WORK = {"EfficientNetLite0": 0.4, "VGG16": 15.4}
+COSTS = [
+    FreezeCost("block1", 0, 3_000_000, 900.0, 40.0),
+    FreezeCost("block2", 1_000_000, 2_000_000, 500.0, 20.0),
+    FreezeCost(None, 3_000_000, 0, 10.0, 5.0),
+]
 
 
-def shown(widget: widgets.Touchable) -> tuple[np.ndarray, str]:
-    """The picture that a widget shows, and its text for those who do not see it."""
-    found = re.fullmatch(r'<img alt="([^"<>]*)" .*base64,(\S+)">', widget.figure.value)
-    assert found, widget.figure.value[:300]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[2])))), found[1]
+def shown(panel: widgets.Panel) -> np.ndarray:
+    """The figure that a panel shows; its alternative text is the panel's line."""
+    found = re.fullmatch(r'<img alt="([^"<>]*)" .*base64,(\S+)">', panel.figure.value)
+    assert found, panel.figure.value[:300]
+    assert found[1] == panel.said
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[2]))))
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -33,179 +48,270 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def upload(widget: widgets.Predictor, name: str, content: bytes) -> None:
+def upload(predictor: widgets.Predictor, name: str, content: bytes) -> None:
     """As the browser's half of a FileUpload sends a file."""
     file = {"name": name, "content": memoryview(content), "size": len(content)}
     more = {"type": "image/png", "last_modified": 0}
-    widget.upload.set_state({"value": [{**file, **more}]})
+    predictor.upload.set_state({"value": [{**file, **more}]})
 
 
-# --- zoo -----------------------------------------------------------------------------------------
+# --- explorers -----------------------------------------------------------------------------------
 
 
-def test_limits_leave_the_models_that_fit() -> None:
-    explorer = widgets.ZooExplorer(WORK)
-    everything, text = shown(explorer)
-    assert explorer.said.startswith(f"{len(catalogue.entries())} of 43 networks")
+def test_limits_leave_the_networks_that_fit() -> None:
+    explorer, total = widgets.ZooExplorer(WORK), len(zoo.entries())
+    everything = shown(explorer)
+    assert explorer.said.startswith(f"{total} of {total} networks")
     explorer.top1.value, explorer.size.value = 0.75, 20
-    assert explorer.said.startswith("1 of 43") and "EfficientNetLite0" in explorer.said
-    fewer, text = shown(explorer)
-    assert text == explorer.said
-    assert not np.array_equal(everything, fewer)
+    assert explorer.said.startswith(f"1 of {total}") and "EfficientNetLite0" in explorer.said
+    assert not np.array_equal(everything, shown(explorer))
     explorer.size.value, explorer.load.value = 2000, 0.3
-    assert explorer.said == "0 of 43 networks are within the limits."
-
-
-# --- predict -------------------------------------------------------------------------------------
-
-
-def test_a_picture_is_chosen(network: Pretrained, tmp_path: Path) -> None:
-    file = tmp_path / "photo.png"
-    file.write_bytes(png(picture(1)))
-    predictor = widgets.Predictor([network, network], {"array": picture(0), "file": file})
-    first, _ = shown(predictor)
-    assert predictor.said.startswith("array: EfficientNetLite0 says ")
-    predictor.choice.value = "file"
-    second, text = shown(predictor)
-    best = network.decode(network.model.predict(network.preprocess(picture(1)), verbose=0))[0][0]
-    assert text == predictor.said
-    assert f"{best[1].replace('_', ' ')}, {best[2]:.2f}" in predictor.said
-    assert not np.array_equal(first, second)
-
-
-def test_networks_stand_side_by_side(network: Pretrained) -> None:
-    one = widgets.Predictor([network], {"a": picture(0)})
-    other = Pretrained(**{**vars(network), "name": "Other"})
-    two = widgets.Predictor([network, other], {"a": picture(0)})
-    assert shown(two)[0].shape[1] > shown(one)[0].shape[1]
-    assert "EfficientNetLite0 says" in two.said and "Other says" in two.said
-
-
-def test_an_uploaded_picture_is_read_and_answered(network: Pretrained) -> None:
-    predictor = widgets.Predictor([network], {"a": picture(0)})
-    upload(predictor, f"{EVIL}.png", png(picture(1)))
-    assert predictor.said.startswith(f"{EVIL}.png: EfficientNetLite0 says")
-    assert "<script" not in predictor.figure.value + predictor.line.value
-    assert "&lt;script&gt;" in predictor.line.value
-
-
-@pytest.mark.parametrize("content", [b"", b"<!doctype html>", png(picture(1))[:-100]])
-def test_an_upload_that_is_no_picture_is_said_in_words(
-    network: Pretrained, content: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    predictor = widgets.Predictor([network], {"a": picture(0)})
-    upload(predictor, EVIL, content)
-    assert predictor.said.startswith(f"{EVIL}: ")
-    assert re.search("an empty file|a web page|cannot be read", predictor.said)
-    assert "picture:" not in predictor.said.replace(EVIL, ""), "no path of a temporary file"
-    assert predictor.figure.value == ""
-    assert "<script" not in predictor.line.value
-    upload(predictor, "good.png", png(picture(1)))
-    assert shown(predictor)[1].startswith("good.png: ")
-
-
-def test_a_chosen_file_that_is_no_picture_is_said_too(network: Pretrained, tmp_path: Path) -> None:
-    file = tmp_path / f"{EVIL.replace('/', '')}.png"
-    file.write_bytes(b"text")
-    predictor = widgets.Predictor([network], {"good": picture(0), EVIL: file})
-    predictor.choice.value = EVIL
-    assert "no picture" in predictor.said
-    assert "<script" not in predictor.line.value
-
-
-def test_without_networks_or_pictures_there_is_nothing_to_show(network: Pretrained) -> None:
-    with pytest.raises(ArgumentError, match="one network and one picture"):
-        widgets.Predictor([], {"a": picture(0)})
-    with pytest.raises(ArgumentError, match="one network and one picture"):
-        widgets.Predictor([network], {})
-
-
-# --- layers --------------------------------------------------------------------------------------
+    assert explorer.said.startswith(f"0 of {total}")
 
 
 def test_the_slider_over_the_depth_runs_no_network(
-    network: Pretrained, monkeypatch: pytest.MonkeyPatch
+    network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["stem_activation", "block3b_add", "top_activation"]
-    explorer = widgets.LayerExplorer(network, names, picture(0))
-    early, _ = shown(explorer)
-    monkeypatch.setattr(widgets.layers, "tap", None)
-    monkeypatch.setattr(type(network.model), "predict_on_batch", None)
-    monkeypatch.setattr(type(network.model), "__call__", None)
+    explorer = widgets.LayerExplorer(network, ["stem_activation", "top_activation"], picture(0))
+    early = shown(explorer)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", None)
+    monkeypatch.setattr(keras.Model, "__call__", None)
     explorer.depth.value = "top_activation"
-    late, text = shown(explorer)
-    assert "top_activation: 7 × 7 positions, 1280 channels" in text
-    assert not np.array_equal(early, late)
+    assert "top_activation: 7 × 7 positions, 1280 channels" in explorer.said
+    assert not np.array_equal(early, shown(explorer))
 
 
-def test_a_layer_without_maps_is_refused(network: Pretrained) -> None:
-    with pytest.raises(ArgumentError, match="expected a layer that gives maps"):
+def test_a_layer_without_maps_is_refused(network: Network) -> None:
+    with pytest.raises(ArgumentError, match="predictions: expected a layer that gives maps"):
         widgets.LayerExplorer(network, ["predictions"], picture(0))
 
 
-# --- freezing ------------------------------------------------------------------------------------
-
-
 def test_the_slider_over_the_blocks_tells_what_each_costs() -> None:
-    costs = [
-        FreezeCost("block1", 0, 3_000_000, 900.0, 40.0),
-        FreezeCost("block2", 1_000_000, 2_000_000, 500.0, 20.0),
-        FreezeCost(None, 3_000_000, 0, 10.0, 5.0),
-    ]
-    explorer = widgets.FreezeExplorer(costs)
+    explorer = widgets.FreezeExplorer(COSTS)
     assert "nothing, all is frozen; 0 parameters, 3,000,000 frozen" in explorer.said
-    first, _ = shown(explorer)
+    first = shown(explorer)
     explorer.first.value = 1
-    second, text = shown(explorer)
-    assert "from block2 upwards; 2,000,000 parameters, 1,000,000 frozen" in text
-    assert "≈ 500 MB" in text and "≈ 20.0 seconds" in text
-    assert not np.array_equal(first, second)
+    assert "from block2 upwards; 2,000,000 parameters, 1,000,000 frozen" in explorer.said
+    assert "≈ 500 MB" in explorer.said and "≈ 20.0 seconds" in explorer.said
+    assert not np.array_equal(first, shown(explorer))
 
 
-# --- all of them ---------------------------------------------------------------------------------
+# --- predictor -----------------------------------------------------------------------------------
 
 
-def test_a_notebook_without_a_kernel_shows_the_first_picture() -> None:
+def test_a_picture_is_chosen(network: Network, tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    file.write_bytes(png(picture(1)))
+    predictor = widgets.Predictor([network], {"array": picture(0), "file": file})
+    first = shown(predictor)
+    assert predictor.said.startswith("array: EfficientNetLite0 says ")
+    predictor.choice.value = "file"
+    best = network.decode(network.model.predict_on_batch(network.preprocess(picture(1))))[0][0]
+    assert f"{best[1].replace('_', ' ')}, {best[2]:.2f}" in predictor.said
+    assert not np.array_equal(first, shown(predictor))
+
+
+def test_networks_stand_side_by_side(network: Network) -> None:
+    one = widgets.Predictor([network], {"a": picture(0)})
+    other = dataclasses.replace(network, name="Other")
+    two = widgets.Predictor([network, other], {"a": picture(0)})
+    assert shown(two).shape[1] > shown(one).shape[1]
+    assert "EfficientNetLite0 says" in two.said and "Other says" in two.said
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (png(picture(1)), "EfficientNetLite0 says"),
+        (b"", "empty"),
+        (b"<!doctype html>", "web page"),
+        (png(picture(1))[:-100], "cannot be read|can't be read"),
+    ],
+)
+def test_an_upload_is_answered_in_words(network: Network, content: bytes, says: str) -> None:
+    predictor = widgets.Predictor([network], {"a": picture(0)})
+    upload(predictor, f"{EVIL}.png", content)
+    assert re.match(rf"{re.escape(EVIL)}\.png: .*({says})", predictor.said), predictor.said
+    assert "/picture" not in predictor.said, "no path of a temporary file"
+    assert "<script" not in predictor.figure.value + predictor.line.value
+    assert bool(predictor.figure.value) == (says == "EfficientNetLite0 says")
+
+
+def test_a_chosen_file_that_is_no_picture_is_said_too(network: Network, tmp_path: Path) -> None:
+    file = tmp_path / "notes.png"
+    file.write_bytes(b"text")
+    predictor = widgets.Predictor([network], {"good": picture(0), EVIL: file})
+    predictor.choice.value = EVIL
+    assert predictor.said.startswith(EVIL) and predictor.figure.value == ""
+
+
+def test_a_predictor_needs_networks_and_pictures(network: Network) -> None:
+    for networks, pictures in (([], {"a": picture(0)}), ([network], {})):
+        with pytest.raises(ArgumentError, match="one network and one picture"):
+            widgets.Predictor(networks, pictures)
+
+
+# --- all panels ----------------------------------------------------------------------------------
+
+
+def test_a_page_without_a_kernel_shows_the_first_figure() -> None:
     """And the text is the same in every run: no addresses, no numbers of widgets."""
     explorer = widgets.ZooExplorer(WORK)
-    before = explorer._repr_mimebundle_()
+    data, metadata = before = explorer._repr_mimebundle_()
     explorer.top1.value = 0.85
     after = explorer._repr_mimebundle_()
-    assert before["text/plain"].startswith("ZooExplorer: 43 of 43 networks")
     assert after == before
-    assert Image.open(io.BytesIO(base64.b64decode(before["image/jpeg"]))).format == "JPEG"
-    assert "application/vnd.jupyter.widget-view+json" in before
+    assert data["text/plain"].startswith(f"ZooExplorer: {len(zoo.entries())} of")
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).format == "JPEG"
+    assert "networks are within the limits" in metadata["image/jpeg"]["alt"]
 
 
 def test_control_characters_are_written_out() -> None:
-    explorer = widgets.ZooExplorer(WORK)
-    explorer.say("a\x1b[31mb")
-    assert explorer.said == "a\\x1b[31mb"
+    panel = widgets.Panel([])
+    panel.say("a\x1b[31mb")
+    assert panel.said == "a\\x1b[31mb"
 
 
-@pytest.mark.parametrize("sent_to", [None, "subshell"])
-def test_what_is_done_to_a_control_stays_where_it_was_sent(sent_to: str | None) -> None:
-    """ipykernel 7.4.0 would send it to the thread that made the control, which may be busy."""
-
-    class Comm:
-        def _reply_subshell_for(self, data: Any, default: str | None) -> str | None:
-            return "the thread that made it"
-
-    class Control:
-        comm = Comm()
-
-    control: Any = Control()
-    widgets._hear_while_busy(control)
-    assert control.comm._reply_subshell_for({}, sent_to) == sent_to
-
-
-def test_every_control_has_a_description(network: Pretrained) -> None:
-    costs = [FreezeCost("block1", 0, 3, 9.0, 4.0), FreezeCost(None, 3, 0, 1.0, 2.0)]
-    for widget in (
+def test_every_control_has_a_description(network: Network) -> None:
+    for panel in (
         widgets.ZooExplorer(WORK),
         widgets.Predictor([network], {"a": picture(0)}),
         widgets.LayerExplorer(network, ["stem_activation"], picture(0)),
-        widgets.FreezeExplorer(costs),
+        widgets.FreezeExplorer(COSTS),
     ):
-        controls = [c for c in widget.children if c not in (widget.line, widget.figure)]
+        controls = [child for child in panel.children if child not in (panel.line, panel.figure)]
         assert controls and all(control.description for control in controls)
+
+
+def test_importing_it_loads_no_keras() -> None:
+    code = "import sys, helpers.widgets; print({'keras', 'tensorflow'} & set(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == "set()", run.stderr
+
+
+# --- training monitor ----------------------------------------------------------------------------
+
+STEPS, ROWS = 20, 160
+
+
+class Tiny:
+    """A model, and a record of how its `fit` was called; `at_step` is called after each batch."""
+
+    def __init__(self) -> None:
+        keras.utils.set_random_seed(0)
+        self.model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+        self.model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        self.x = np.random.default_rng(0).normal(size=(ROWS, 3)).astype("float32")
+        self.y = (self.x[:, 0] > 0).astype(int)
+        self.calls: list[tuple[int, int]] = []
+        self.at_step: Callable[[int], None] = lambda step: None
+        self.steps = 0
+
+    def fit(self, callbacks: list[Any], initial_epoch: int, epochs: int) -> Any:
+        self.calls.append((initial_epoch, epochs))
+        own = keras.callbacks.LambdaCallback(on_train_batch_end=self._step)
+        return self.model.fit(
+            self.x,
+            self.y,
+            batch_size=ROWS // STEPS,
+            callbacks=[own, *callbacks],
+            initial_epoch=initial_epoch,
+            epochs=epochs,
+            verbose=0,
+        )
+
+    def _step(self, batch: int, logs: Any) -> None:
+        self.steps += 1
+        self.at_step(self.steps)
+
+
+@pytest.fixture
+def tiny() -> Tiny:
+    return Tiny()
+
+
+def test_it_trains_in_a_thread_and_draws_each_epoch(tiny: Tiny) -> None:
+    may_end = threading.Event()
+    said = set()
+
+    def listen(step: int) -> None:
+        said.add(monitor.said)
+        may_end.wait(30)
+
+    tiny.at_step = listen
+    monitor = widgets.TrainingMonitor(tiny.fit, epochs=3)
+    assert monitor.thread.is_alive() and not monitor.stop_button.disabled
+    may_end.set()
+    history = monitor.wait()
+    assert sorted(history) == ["accuracy", "loss"]
+    assert len(history["loss"]) == monitor.done == 3
+    assert history["loss"][-1] < history["loss"][0]
+    assert any(f"epoch 1 of 3, step 1 of {STEPS}, loss" in words for words in said)
+    assert monitor.said.startswith("finished after 3 of 3 epochs, loss ")
+    assert 'alt="epoch 3 of 3 is done' in monitor.figure.value
+    assert monitor.stop_button.disabled and not monitor.go_on_button.disabled
+
+
+def test_it_stops_after_the_current_batch_and_goes_on_with_the_epoch(tiny: Tiny) -> None:
+    def stop_in_the_second_epoch(step: int) -> None:
+        if step == STEPS + 3:
+            monitor.stop_button.click()
+
+    tiny.at_step = stop_in_the_second_epoch
+    monitor = widgets.TrainingMonitor(tiny.fit, epochs=3)
+    assert len(monitor.wait()["loss"]) == 1, "part of an epoch is not on the curve"
+    assert tiny.steps == STEPS + 3
+    assert monitor.said.startswith("stopped after 1 of 3 epochs")
+    monitor.go_on_button.click()
+    assert len(monitor.wait()["loss"]) == 3
+    monitor.go_on_button.click()
+    assert len(monitor.wait()["loss"]) == 6, "after the last epoch, as many again"
+    assert tiny.calls == [(0, 3), (1, 3), (3, 6)]
+
+
+def test_stopped_in_the_first_epoch_it_has_no_curve_yet(tiny: Tiny) -> None:
+    tiny.at_step = lambda step: monitor.stop()
+    monitor = widgets.TrainingMonitor(tiny.fit, epochs=1)
+    assert monitor.wait() == {"loss": []}
+    assert monitor.said.startswith("stopped after 0 of 1")
+
+
+def test_what_fit_raises_is_shown_and_raised_by_wait() -> None:
+    def fit(**keywords: Any) -> None:
+        raise ValueError(EVIL)
+
+    monitor = widgets.TrainingMonitor(fit, epochs=1)
+    with pytest.raises(ValueError, match="<script>"):
+        monitor.wait()
+    assert monitor.said == f"ValueError: {EVIL}"
+    assert "<script" not in monitor.line.value
+    assert not monitor.go_on_button.disabled
+
+
+def test_a_cell_that_is_run_again_stops_the_training_before(tiny: Tiny) -> None:
+    tiny.at_step = lambda step: time.sleep(0.02)
+    first = widgets.TrainingMonitor(tiny.fit, epochs=50)
+    second = widgets.TrainingMonitor(tiny.fit, epochs=1)
+    assert not first.thread.is_alive() and first.said.startswith("stopped")
+    assert len(second.wait()["loss"]) == 1
+
+
+def test_an_interrupted_wait_stops_the_training(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.at_step = lambda step: time.sleep(0.02)
+    monitor = widgets.TrainingMonitor(tiny.fit, epochs=50)
+    real = monitor.thread.join
+
+    def interrupted() -> None:
+        monkeypatch.setattr(monitor.thread, "join", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(monitor.thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        monitor.wait()
+    assert not monitor.thread.is_alive()
+    assert monitor.done < 50
