@@ -53,7 +53,21 @@ def test_other_imports_stay(source: str) -> None:
     assert swap.swap_import(source) is None
 
 
-@pytest.mark.parametrize("below", ["", "\n# Any other network", "\n\n" + IMPORT.splitlines()[6]])
+def test_two_imports_of_the_network_and_an_empty_line_below_as_ruff_wants_them() -> None:
+    source = """from helpers.applications.x import X as Network
+from helpers.applications.x import decode_predictions
+
+# from keras.applications.vgg16 import VGG16 as Network, decode_predictions"""
+    changed = swap.swap_import(source)
+    assert changed and changed.count("# from helpers") == 2
+    assert changed.endswith(
+        "\nfrom keras.applications.vgg16 import VGG16 as Network, decode_predictions"
+    )
+
+
+@pytest.mark.parametrize(
+    "below", ["", "\n# Any other network", "\nx = 1\n" + IMPORT.splitlines()[6]]
+)
 def test_a_missing_comment_is_an_error(below: str) -> None:
     with pytest.raises(ValueError, match="no commented import"):
         swap.swap_import("from helpers.applications.x import X as Network" + below)

@@ -44,23 +44,21 @@ def swap_import(source: str) -> str | None:
     # For ResNet50:
     from keras.applications.resnet50 import ResNet50 as Network
     """
-    for node in ast.parse(source).body:
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").startswith("helpers.applications")
-            and any(name.asname == "Network" for name in node.names)
-        ):
-            lines = source.splitlines()
-            first, end = node.lineno - 1, node.end_lineno or node.lineno
-            for number, line in enumerate(lines[end:], end):
-                if commented := COMMENTED.fullmatch(line):
-                    lines[first:end] = [f"# {line}" for line in lines[first:end]]
-                    lines[number] = commented[1]
-                    return "\n".join(lines)
-                if not line.startswith("#"):
-                    break
-            raise ValueError(f"{lines[first]}: no commented import of a Network below it")
-    return None
+    lines = source.splitlines()
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    modules = {n.module for n in imports for name in n.names if name.asname == "Network"}
+    imports = [n for n in imports if n.module in modules]  # ruff may make two of them
+    if not any(f"{n.module}".startswith("helpers.applications.") for n in imports):
+        return None
+    first, end = imports[0].lineno - 1, imports[-1].end_lineno or 0
+    for number, line in enumerate(lines[end:], end):
+        if commented := COMMENTED.fullmatch(line):
+            lines[first:end] = [f"# {line}" for line in lines[first:end]]
+            lines[number] = commented[1]
+            return "\n".join(lines)
+        if line and not line.startswith("#"):
+            break
+    raise ValueError(f"{lines[first]}: no commented import of a Network below it")
 
 
 def without_weights(source: str) -> str:
