@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pooch
 
-from helpers import catalogue, downloads
+from helpers import downloads, zoo
 from helpers.errors import ArgumentError, DownloadError, HelpersError, WeightsError, nearest
 
 MUSIC_TAGGER = "MusicTaggerCRNN"
@@ -24,7 +24,7 @@ class Listed:
 
     model: str
     include_top: bool
-    file: catalogue.WeightFile
+    file: zoo.WeightFile
     path: Path | None
     arrived: int
     problem: str = ""
@@ -64,7 +64,7 @@ def mirrors() -> list[str]:
     return [m if "://" in m else os.path.expanduser(m.strip()) for m in found]
 
 
-def published(name: str, include_top: bool = True) -> catalogue.WeightFile | None:
+def published(name: str, include_top: bool = True) -> zoo.WeightFile | None:
     """Return a model's published weight file, or None if its weights come with pip.
 
     Args:
@@ -78,11 +78,11 @@ def published(name: str, include_top: bool = True) -> catalogue.WeightFile | Non
     'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
     """
     if name.lower() == MUSIC_TAGGER.lower():
-        return catalogue.MUSIC_TAGGER
+        return zoo.MUSIC_TAGGER
     try:
-        entry = catalogue.find(name)
+        entry = zoo.find(name)
     except ArgumentError as error:
-        known = [*catalogue.names(), MUSIC_TAGGER]
+        known = [*zoo.names(), MUSIC_TAGGER]
         raise ArgumentError(f"No weights of a model {name!r}. {nearest(name, known)}") from error
     return entry.weights if include_top else entry.weights_notop
 
@@ -118,7 +118,7 @@ def fetch(name: str, include_top: bool = True) -> Path:
         ) from error
 
 
-def check(path: Path, file: catalogue.WeightFile) -> None:
+def check(path: Path, file: zoo.WeightFile) -> None:
     """Verify a weight file by its hash, or by its number of parameters if no hash is published.
 
     Raises:
@@ -140,7 +140,7 @@ def check(path: Path, file: catalogue.WeightFile) -> None:
 def listing() -> list[Listed]:
     """List all published weight files, and which are in the cache; none is opened."""
     listed = []
-    for name in [*catalogue.names(), MUSIC_TAGGER]:
+    for name in [*zoo.names(), MUSIC_TAGGER]:
         for include_top in (True, False) if name != MUSIC_TAGGER else (True,):
             file = published(name, include_top)
             if file:
@@ -159,7 +159,7 @@ def verify() -> list[Listed]:
     ]
 
 
-def _problem(path: Path, file: catalogue.WeightFile) -> str:
+def _problem(path: Path, file: zoo.WeightFile) -> str:
     try:
         check(path, file)
     except (HelpersError, OSError) as error:

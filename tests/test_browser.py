@@ -18,7 +18,7 @@ from conftest import ROOT, picture
 from PIL import Image
 from test_lab import Lab, start_lab
 
-from helpers import catalogue
+from helpers import zoo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -34,20 +34,20 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on th
 PREPARE = f"""
 import math
 import numpy as np
-from helpers import catalogue, datasets, finetune, monitor, plots, widgets, zoo
+from helpers import datasets, finetune, monitor, plots, widgets, zoo
 from helpers.backend import keras
 
-net = zoo.pretrained()
+net = zoo.load()
 photographs = datasets.photographs()
 yours = {{{EVIL!r}: photographs["coffee"]}}
-counted = {{e.name: {{"work": e.parameters * 100}} for e in catalogue.entries()}}
+counted = {{e.name: {{"work": e.parameters * 100}} for e in zoo.entries()}}
 depth = ["stem_activation", "block3b_add", "top_activation"]
 x = np.random.default_rng(0).normal(size=(40000, 4)).astype("float32")
 y = (x[:, 0] > 0).astype(int)
 x_held, y_held = x[:100], y[:100]
 watched = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
 watched.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-base, cut = zoo.pretrained(include_top=False, input_size=64).model, "block7a"
+base, cut = zoo.load(include_top=False, input_size=64).model, "block7a"
 costs = finetune.freeze_costs(base, 350)
 two = costs[-3]
 """
@@ -179,11 +179,11 @@ def upload(shown: Shown, name: str, content: bytes) -> None:
 
 def test_zoo_within_limits(page: "Page") -> None:
     shown = Shown(page, 1, "zoo")
-    shown.says(f"^{len(catalogue.entries())} of 43 networks", 120)
+    shown.says(f"^{len(zoo.entries())} of 43 networks", 120)
     before = shown.picture()
     shown.press(shown.handle(1), *["ArrowLeft"] * 3)
     limit = shown.cell.locator(".widget-readout").nth(1).inner_text()
-    kept = catalogue.within(size_mb=float(limit.removesuffix(" MB")))
+    kept = zoo.within(size_mb=float(limit.removesuffix(" MB")))
     shown.says(f"^{len(kept)} of 43 .* most accurate: {kept[0].name}")
     assert 0 < len(kept) < 43 and shown.picture() != before
     shown.shot()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, SHARED, Answer, Server, mind_permissions
 
-from helpers import catalogue, h5files, weights
-from helpers.catalogue import WeightFile
+from helpers import h5files, weights, zoo
+from helpers.zoo import WeightFile
 from helpers.errors import ArgumentError, WeightsError
 
 UNHASHED = "mobilenet_1_0_224_tf.h5"
@@ -40,12 +40,12 @@ def hdf5(path: Path, kernel: np.ndarray) -> bytes:
 @pytest.fixture(autouse=True)
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The bytes of ResNet50.h5 and ResNet50V2.h5: in these tests, those are the models' files."""
-    contents, entries = {}, list(catalogue.entries())
+    contents, entries = {}, list(zoo.entries())
     for seed, name in enumerate(("ResNet50", "ResNet50V2")):
         kernel = np.random.default_rng(seed).random((50, 50), "float32")
         content = contents[f"{name}.h5"] = hdf5(tmp_path / "made.h5", kernel)
         file = WeightFile(f"{name}.h5", f"https://keras.invalid/{name}.h5", md5(content), 2500)
-        row = catalogue.names().index(name)
+        row = zoo.names().index(name)
         entries[row] = dataclasses.replace(entries[row], weights=file)
     monkeypatch.setattr(catalogue, "entries", lambda: tuple(entries))
     return contents
@@ -108,7 +108,7 @@ def test_what_is_here_needs_no_network(
     cache: Path, good: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert weights.find("ResNet50") is None
-    assert weights.find(catalogue.BUNDLED) is None
+    assert weights.find(zoo.BUNDLED) is None
     monkeypatch.setenv("HELPERS_MIRROR", "https://mirror.invalid")
     (cache / "ResNet50.h5").write_bytes(good)
     assert weights.find("resnet50") == weights.fetch("ResNet50") == cache / "ResNet50.h5"
@@ -162,7 +162,7 @@ def test_half_a_file_is_fetched_again_once_and_other_files_are_left_alone(
 
 
 def test_the_music_tagger_is_verified_by_its_sha256(cache: Path) -> None:
-    file = catalogue.MUSIC_TAGGER
+    file = zoo.MUSIC_TAGGER
     if not (SHARED / "weights" / file.name).is_file():
         pytest.skip("the published file is not on this machine")
     content = (SHARED / "weights" / file.name).read_bytes()
@@ -232,7 +232,7 @@ def test_keras_finds_what_was_copied_from_a_folder_without_a_network(
     tmp_path: Path, keras_home: Path, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
     file = WeightFile("mobilenet_2_5_224_tf_no_top.h5", "https://keras.invalid/x", None, 218_544)
-    entry = dataclasses.replace(catalogue.find("MobileNet"), weights_notop=file)
+    entry = dataclasses.replace(zoo.find("MobileNet"), weights_notop=file)
     monkeypatch.setattr(catalogue, "entries", lambda: (entry,))
     stick = tmp_path / "USB stick"
     stick.mkdir()
@@ -314,7 +314,7 @@ def test_a_good_file_in_a_cache_that_cannot_be_written_will_do(
 
 def test_a_model_without_a_file_and_a_misspelt_name() -> None:
     with pytest.raises(ArgumentError, match="pip"):
-        weights.fetch(catalogue.BUNDLED)
+        weights.fetch(zoo.BUNDLED)
     with pytest.raises(ArgumentError, match="Did you mean MusicTaggerCRNN"):
         weights.find("MusicTagger")
     with pytest.raises(ArgumentError, match="Did you mean ResNet50"):
@@ -326,8 +326,8 @@ def test_a_model_without_a_file_and_a_misspelt_name() -> None:
 
 def test_the_listing_has_every_file_and_what_is_here(cache: Path, good: bytes) -> None:
     listing = weights.listing()
-    files = [(entry.weights, entry.weights_notop) for entry in catalogue.entries()]
-    published = [file for pair in files for file in pair if file] + [catalogue.MUSIC_TAGGER]
+    files = [(entry.weights, entry.weights_notop) for entry in zoo.entries()]
+    published = [file for pair in files for file in pair if file] + [zoo.MUSIC_TAGGER]
     assert [found.file for found in listing] == published
     assert not any(found.path or found.arrived for found in listing)
     assert listing[-1].use == "tags"

@@ -23,7 +23,7 @@ from helpers import widgets
 from helpers.backend import keras
 from helpers.errors import ArgumentError
 from helpers.finetune import FreezeCost
-from helpers.zoo import Pretrained as Network
+from helpers.zoo import Network as Network
 
 EVIL = "<script>alert(1)</script>"
 WORK = {"EfficientNetLite0": 0.4, "VGG16": 15.4}

@@ -22,7 +22,7 @@ LABS = "notebooks/labs/source/"
 
 sys.path.insert(0, str(HERE))
 
-project = html_title = "Pretrained image networks"
+project = html_title = "Network image networks"
 language = "en"
 root_doc = "README"
 extensions = ["myst_nb"]
