@@ -21,8 +21,8 @@ from matplotlib.text import Text
 from helpers.errors import printable
 
 if TYPE_CHECKING:
-    from helpers.zoo import Entry
     from helpers.finetune import FreezeCost
+    from helpers.zoo import Entry
 
 # Okabe and Ito, "Color Universal Design" (2008).
 PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999"
@@ -154,8 +154,9 @@ def zoo(
         if not beaten and one.top1 < lowest - 0.009:  # closer names would overlap
             lowest = one.top1
             place = one.size_mb, one.top1
-            axis.annotate(one.name, place, (-5, 3), textcoords="offset points", ha="right")
-    axis.set(xscale="log", xlim=(4, 2000), xlabel="MB of the weight file (log scale)")
+            name = axis.annotate(one.name, place, (-5, 3), textcoords="offset points", ha="right")
+            name.set_fontsize(8)
+    axis.set(xscale="log", xlim=(3, 2000), xlabel="MB of the weight file (log scale)")
     axis.set(ylim=(0.66, 0.89), ylabel="top-1 accuracy")
     axis.set_xticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1000"])
     axis.legend(loc="lower right")
@@ -171,7 +172,9 @@ def feature_maps(maps: np.ndarray, title: str = "", count: int = 6, alt: str = "
         count: of channels.
     """
     most_varied = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
-    figure = Figure(figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + 0.6))
+    figure = Figure(
+        figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + (0.5 if title else 0.2))
+    )
     for axis, channel in zip(
         figure.subplots(1, count, squeeze=False)[0], most_varied, strict=False
     ):

@@ -119,22 +119,15 @@ def test_networks_stand_side_by_side(network: Network) -> None:
     assert "EfficientNetLite0 says" in two.said and "Other says" in two.said
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (png(picture(1)), "EfficientNetLite0 says"),
-        (b"", "empty"),
-        (b"<!doctype html>", "web page"),
-        (png(picture(1))[:-100], "cannot be read|can't be read"),
-    ],
-)
-def test_an_upload_is_answered_in_words(network: Network, content: bytes, says: str) -> None:
+@pytest.mark.parametrize("content", [png(picture(1)), png(picture(1))[:-100], b"<html>", b""])
+def test_an_upload_is_answered_in_words(network: Network, content: bytes) -> None:
     predictor = widgets.Predictor([network], {"a": picture(0)})
     upload(predictor, f"{EVIL}.png", content)
-    assert re.match(rf"{re.escape(EVIL)}\.png: .*({says})", predictor.said), predictor.said
+    readable = content == png(picture(1))
+    assert predictor.said.startswith(f"{EVIL}.png: ")
+    assert ("EfficientNetLite0 says" in predictor.said) == bool(predictor.figure.value) == readable
     assert "/picture" not in predictor.said, "no path of a temporary file"
     assert "<script" not in predictor.figure.value + predictor.line.value
-    assert bool(predictor.figure.value) == (says == "EfficientNetLite0 says")
 
 
 def test_a_chosen_file_that_is_no_picture_is_said_too(network: Network, tmp_path: Path) -> None:
