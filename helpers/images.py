@@ -177,15 +177,18 @@ def preprocess(pictures: np.ndarray | Sequence[np.ndarray], size: int, mode: str
 
 def _read(path: Path, notes: list[str] | None) -> np.ndarray:
     """Read the whole picture; the reasons of its PictureErrors do not name the file."""
+    formats = FORMATS
     if _start(path)[4:8] == b"ftyp":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    else:
+        formats = FORMATS[:-1]  # Pillow knows HEIF only once it is registered
     # A single text of a PNG may be as long as all of them may be together, 64 MB, instead of 1 MB.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     # Pillow warns of sizes, which are checked here, and of damaged tags, which are left out.
     with WARNINGS, warnings.catch_warnings(action="ignore"):
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=formats)
     with image:
         _check(path, image)
         if image.format != "TIFF":  # whose tags are read while it is loaded

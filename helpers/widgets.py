@@ -18,8 +18,7 @@ import ipywidgets
 import numpy as np
 from IPython.display import Image
 
-from helpers import catalogue as zoo
-from helpers import images, plots
+from helpers import images, plots, zoo
 from helpers.errors import ArgumentError, PictureError, printable
 
 if TYPE_CHECKING:
