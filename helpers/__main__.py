@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers import catalogue
+from helpers import zoo
 from helpers.errors import HelpersError, WeightsError, printable
 
 FACTS = (
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m helpers", description="Pretrained image networks.")
+    parser = argparse.ArgumentParser("python -m helpers", description="Network image networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help: str, among: Any = commands) -> argparse.ArgumentParser:
@@ -107,12 +107,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _models(options: argparse.Namespace) -> int:
     if options.json:
-        _print_json([{fact: getattr(e, fact) for fact in FACTS} for e in catalogue.entries()])
+        _print_json([{fact: getattr(e, fact) for fact in FACTS} for e in zoo.entries()])
         return 0
     print(
         f"{'name':20}{'year':>6}{'parameters':>14}{'MB':>7}{'top-1':>8}{'input':>7}  preprocessing"
     )
-    for e in catalogue.entries():
+    for e in zoo.entries():
         print(
             f"{e.name:20}{e.year:>6}{e.parameters:>14,}{e.size_mb:>7.0f}{e.top1:>8.3f}"
             f"{e.input_size:>7}  {e.preprocessing}"
@@ -123,12 +123,12 @@ def _models(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from helpers import images, zoo
 
-    net = zoo.pretrained(options.model)
+    net = zoo.load(options.model)
     answers: list[dict[str, Any]] = []
     for file in options.images:
         notes: list[str] = []
         try:
-            picture = images.read(file, notes)
+            picture = images.load(file, notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
             _print_error(error)
@@ -156,7 +156,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     from helpers import bottlenecks, cluster, datasets, partfile
 
-    catalogue.find(options.model)  # what is wrong with the command is said before TensorFlow loads
+    zoo.find(options.model)  # what is wrong with the command is said before TensorFlow loads
     datasets.class_folders(options.folder)
     out = Path(options.out)
     if not partfile.is_settled(out):
@@ -166,7 +166,7 @@ def _extract(options: argparse.Namespace) -> int:
         cluster.check_installed()
     from helpers import zoo
 
-    net = zoo.pretrained(options.model, include_top=False, pooling="avg")
+    net = zoo.load(options.model, include_top=False, pooling="avg")
     how = {"batch_size": options.batch_size, "engine": options.engine}
     if options.scheduler or options.workers:
         where = {"scheduler": options.scheduler, "workers": options.workers}
@@ -277,7 +277,7 @@ def _weights_list(options: argparse.Namespace) -> int:
         print(f"{row['model']:20}{row['use']:13}{row['size_mb']:>6.0f}  {where}")
     print(
         f"{sum(row['path'] is not None for row in rows)} of {len(rows)} files are here; the sizes "
-        f"of the others are computed. {catalogue.BUNDLED} needs none: it came by pip."
+        f"of the others are computed. {zoo.BUNDLED} needs none: it came by pip."
     )
     return 0
 

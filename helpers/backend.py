@@ -1,27 +1,34 @@
-"""Keras, imported with TensorFlow's start-up chatter held back, and with oneDNN in use.
+"""Keras and TensorFlow, imported without TensorFlow's start-up messages, and with oneDNN in use.
 
-oneDNN is Intel's library of convolutions and products of matrices, which TensorFlow brings along.
-On processors without AVX-512 it is off unless it is asked for, before TensorFlow is imported. What
-it gives depends on the network: seen there, training EfficientNet-Lite0 takes about half the time
-(tools/benchmarks/RESULTS.md). `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
-
-TensorFlow's C++ code writes a dozen lines to the error stream while it is imported ("Could not
-find cuda drivers", "oneDNN custom operations are on"). They are no errors, no environment
-variable stops them all (https://github.com/tensorflow/tensorflow/issues/100442), and in a notebook
-they are a learner's first sight of Keras. If the import fails, everything held back is shown.
+oneDNN is Intel's library of convolutions and matrix products. On processors without AVX-512 it is
+off unless it is asked for before TensorFlow is imported; EfficientNet-Lite0 then trains in about
+half the time (tools/benchmarks/RESULTS.md). `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
 """
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 
+from helpers.errors import ArgumentError
+
+SETTINGS = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
+
 
 @contextlib.contextmanager
 def error_stream_held_back() -> Iterator[None]:
-    """Keeps what C++ code writes to the error stream, and shows it only if there is an error."""
+    """Hold back what C++ code writes to the error stream, and show it only after an exception.
+
+    TensorFlow writes "oneDNN custom operations are on" and the like while its libraries are
+    loaded, before any variable or function can stop it
+    (https://github.com/tensorflow/tensorflow/issues/100442).
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if sys.stderr is None:  # closed, as by `2>&-`
+        yield
+        return
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)
@@ -38,6 +45,27 @@ def error_stream_held_back() -> Iterator[None]:
             os.close(saved)
 
 
+def _check_settings() -> None:
+    """Refuse settings that this package cannot work with, before Keras acts on them."""
+    path = os.path.join(
+        os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"), "keras.json"
+    )
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except (OSError, ValueError):  # Keras takes its defaults then
+        settings = {}
+    variable = os.environ.get("KERAS_BACKEND")
+    if variable:
+        settings["backend"] = variable
+    for key, expected in SETTINGS.items():
+        found = settings.get(key, expected)
+        if found != expected:
+            where = "KERAS_BACKEND" if key == "backend" and variable else f'"{key}" in {path}'
+            raise ArgumentError(f"{where}: expected {expected}, got {found}. Set it to {expected}.")
+
+
+_check_settings()
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 with error_stream_held_back():
@@ -46,6 +74,6 @@ with error_stream_held_back():
 
     # It warns of retracing whenever several models predict, as they do in any lesson.
     tensorflow.get_logger().setLevel("ERROR")
-    tensorflow.config.list_physical_devices()  # CUDA's complaint about a missing GPU comes here
+    tensorflow.config.list_physical_devices()  # CUDA's message about a missing GPU comes here
 
 __all__ = ["error_stream_held_back", "keras", "tensorflow"]

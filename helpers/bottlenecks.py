@@ -26,7 +26,7 @@ from helpers.partfile import DONE, TODO, Part
 if TYPE_CHECKING:
     import tensorflow
 
-    from helpers.zoo import Pretrained
+    from helpers.zoo import Network
 
 FIRST = 4
 
@@ -53,7 +53,7 @@ class Extraction:
 def extract(
     folder: str | Path,
     out: str | Path,
-    net: "Pretrained",
+    net: "Network",
     batch_size: int = 32,
     progress: bool = True,
     engine: str | Engine = "auto",
@@ -69,7 +69,7 @@ def extract(
     Args:
         folder: one folder a class, pictures in them.
         out: the file to make. If it is there already and has just these features, nothing is done.
-        net: from `zoo.pretrained(…, include_top=False)`.
+        net: from `zoo.load(…, include_top=False)`.
         batch_size: pictures in the works at the same time.
         progress: show a progress bar.
         engine: `"auto"`, `"tensorflow"` or `"onnx"`, see `engine.choose`; or an `Engine` of your
@@ -84,7 +84,7 @@ def extract(
     Example:
         >>> import tempfile
         >>> from helpers import zoo
-        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     done = extract(
         ...         datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False
@@ -125,7 +125,7 @@ class Work:
 def make(
     folder: str | Path,
     out: str | Path,
-    net: "Pretrained",
+    net: "Network",
     progress: bool,
     compute: Callable[[Work], tuple[str, str]],
 ) -> Extraction:
@@ -209,7 +209,7 @@ def batches(
     Example:
         >>> import tempfile
         >>> from helpers import zoo
-        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     done = extract(datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False)
         ...     [len(labels) for _, labels in batches(f"{folder}/f.h5", seed=0)]
@@ -274,7 +274,7 @@ def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
     return Extraction(there, [], there, 0.0, 0.0, "none")
 
 
-def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) -> tuple[str, str]:
+def _here(work: Work, net: "Network", batch_size: int, wanted: str | Engine) -> tuple[str, str]:
     """All rows that are not done yet, on this machine."""
     used = engine_for(work, net, wanted)
     turn = threading.Semaphore(used.threads)
@@ -294,7 +294,7 @@ def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) 
     return used.name, used.note
 
 
-def engine_for(work: Work, net: "Pretrained", wanted: str | Engine) -> Engine:
+def engine_for(work: Work, net: "Network", wanted: str | Engine) -> Engine:
     """The engine that computes, compared on the first pictures; what it is not, is said."""
     used = wanted
     if isinstance(used, str):
@@ -304,7 +304,7 @@ def engine_for(work: Work, net: "Pretrained", wanted: str | Engine) -> Engine:
     return used
 
 
-def _first(work: Work, net: "Pretrained") -> np.ndarray | None:
+def _first(work: Work, net: "Network") -> np.ndarray | None:
     """The first pictures that are to be computed, preprocessed; None if there are none."""
     for rows in work.part.steps(FIRST):
         batch = read(work.pictures, rows, net.preprocess)
@@ -334,7 +334,7 @@ def read(
     for row in rows:
         notes: list[str] = []
         try:
-            found.append(images.read(pictures.root / pictures.files[row], notes))
+            found.append(images.load(pictures.root / pictures.files[row], notes))
         except PictureError as error:
             skipped[int(row)] = str(error)
         if notes:
@@ -354,7 +354,7 @@ def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
     )
 
 
-def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
+def _fingerprint(net: "Network", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
     """All that the features depend on, each under a name that an error can give."""
     files = hashlib.sha256()
     for name, size in zip(pictures.files, seen[:, 0], strict=True):

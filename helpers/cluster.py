@@ -23,7 +23,7 @@ from helpers.errors import ArgumentError, DataError, HelpersError
 if TYPE_CHECKING:
     import distributed
 
-    from helpers.zoo import Pretrained
+    from helpers.zoo import Network
 
 TIMEOUT = 10
 # For workers of this machine: Ctrl-C in a terminal reaches them too, and so does the interrupt of a
@@ -34,7 +34,7 @@ DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 def extract(
     folder: str | Path,
     out: str | Path,
-    net: "Pretrained",
+    net: "Network",
     scheduler: str | None = None,
     workers: int | None = None,
     batch_size: int = 32,
@@ -74,7 +74,7 @@ def extract(
 
     Example:
         >>> from helpers import zoo
-        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
         >>> extract("data/five_classes/test", "f.h5", net)
         Traceback (most recent call last):
         helpers.errors.ArgumentError: Expected scheduler or workers (1 or more), got None and None.

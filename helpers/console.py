@@ -1,21 +1,21 @@
-"""Where what is said to people goes: into a notebook, or to a terminal."""
+"""Where progress and notes go: a notebook or a terminal."""
 
 import sys
 from typing import TextIO
 
 
 def in_notebook() -> bool:
-    """Whether a notebook shows what this process says; that ipykernel is imported is not enough.
+    """Tell whether this process runs in a notebook's kernel.
 
-    nbval's plugin imports it into every run of pytest, for example.
+    That ipykernel is imported is not enough: nbval's plugin imports it into every run of pytest.
     """
     ipython = sys.modules.get("IPython")
     return hasattr(ipython.get_ipython(), "kernel") if ipython else False
 
 
 def stream() -> TextIO:
-    """For progress and notes: the error stream, where results do not go; in a notebook the other.
+    """Give the stream for progress and notes: the error stream, which keeps them out of results.
 
-    Notebooks keep what stands on the error stream as if something had gone wrong.
+    In a notebook it is the output stream, because notebooks show the other one as an error.
     """
     return sys.stdout if in_notebook() else sys.stderr

@@ -1,17 +1,40 @@
-"""Class folders of pictures: anybody's, the course's own, and well-known public ones."""
+"""Class folders of pictures: your own, the course's drawings, and well-known public ones."""
 
+import importlib.util
 import os
+import tarfile
+import tempfile
 import unicodedata
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from helpers import archives, downloads, weights
+from helpers import downloads, images, weights
 from helpers.errors import DataError, nearest
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-IGNORED = {"Thumbs.db", "desktop.ini"}
+# What operating systems and NAS boxes put into folders by themselves, in lower case. Names that
+# begin with a dot are ignored too.
+IGNORED = {
+    "thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin",
+    "system volume information", "lost+found",
+}  # fmt: skip
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+# Photographs in the wheels of packages that the course needs: name → (package, file).
+PHOTOGRAPHS = {
+    "chelsea": ("skimage", "data/chelsea.png"),  # a cat
+    "coffee": ("skimage", "data/coffee.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "china": ("sklearn", "datasets/images/china.jpg"),  # a palace
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),  # in uniform
+    "hubble_deep_field": ("skimage", "data/hubble_deep_field.jpg"),  # galaxies
+    "retina": ("skimage", "data/retina.jpg"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +90,8 @@ PUBLIC = {
 class ClassFolders:
     """A folder with one folder a class: `files[i]` (relative to `root`) shows `classes[labels[i]]`.
 
-    Classes are in alphabetical order, and files are in order of class and name: the same on every
-    machine, never shuffled here. `skipped` has (file, reason) of every link that is not followed.
+    Classes are in alphabetical order, and files in order of class and name: the same on every
+    machine, never shuffled. `skipped` has (link, reason) for each link that is not followed.
     """
 
     root: Path
@@ -81,11 +104,11 @@ class ClassFolders:
         return len(self.files)
 
     def paths(self) -> list[Path]:
-        """The files' paths, in order."""
+        """Give the paths of the files, in order."""
         return [self.root / file for file in self.files]
 
     def stats(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Size and time of change of files, (N, 2) int64; -1 for those that are not there."""
+        """Look up size and time of change of files: (N, 2), int64; -1 for those that are gone."""
 
         def look(row: int) -> tuple[int, int]:
             try:
@@ -98,20 +121,27 @@ class ClassFolders:
         return np.array([look(row) for row in rows.tolist()], "int64").reshape(-1, 2)
 
     def changed(self, seen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Which files, default of all, are not as `stats` saw them all."""
+        """Tell which rows' files, by default of all, are not as `stats` saw all of them."""
         rows = np.arange(len(self)) if rows is None else rows
         return rows[(self.stats(rows) != seen[rows]).any(axis=1)]
 
 
 def class_folders(root: str | Path) -> ClassFolders:
-    """Lists a folder of class folders. Hidden files are ignored; nothing is opened.
+    """List a folder of class folders; no file is opened.
 
-    Links are followed to files inside of the folder, and nowhere else. Names keep their bytes where
-    they are not UTF-8 (as `os.fsdecode` does it).
+    A class is a folder in `root`, and has all files that lie in it or in its sub-folders. Links
+    are followed. Hidden files and folders, and those of systems such as `__MACOSX`, are ignored.
+
+    Args:
+        root: the folder that has one folder for each class.
+
+    Returns:
+        the classes and files, in alphabetical order. Names keep their bytes where they are not
+        UTF-8, as `os.fsdecode` does it.
 
     Raises:
-        DataError: no such folder, no class folders, an empty one, or two whose names differ only
-            in upper and lower case.
+        DataError: no such folder, no class folders, an empty one, only splits (train, test), or
+            two classes whose names differ only in upper and lower case.
 
     Example:
         >>> class_folders("data/five_classes/test").classes
@@ -119,70 +149,85 @@ def class_folders(root: str | Path) -> ClassFolders:
     """
     root = Path(root)
     if not root.is_dir():
-        what = "a file. A single picture is read by images.read" if root.exists() else "not there"
-        raise DataError(
-            f"{root}: expected a folder that has one folder for each class; it is {what}."
-        )
-    classes = [entry.name for entry in _entries(root) if not entry.is_symlink() and entry.is_dir()]
-    if not classes:
-        raise DataError(
-            f"{root}: expected one folder for each class in it, found none. Put the pictures of "
-            "each class into a folder that has the class's name."
-        )
-    _tell_apart(root, classes)
-    files: list[str] = []
-    labels: list[int] = []
-    skipped = [
-        (entry.name, "a link to a folder")
-        for entry in _entries(root)
-        if entry.is_symlink() and os.path.isdir(entry)
-    ]
-    inside = root.resolve()
-    for label, name in enumerate(classes):
-        before = len(files)
-        for entry in _entries(root / name):
-            reason = _why_not(entry, inside) if entry.is_symlink() else ""
-            if reason:
-                skipped.append((f"{name}/{entry.name}", reason))
-            elif entry.is_file():
-                files.append(f"{name}/{entry.name}")
-                labels.append(label)
-        if len(files) == before:
-            raise _empty(root / name)
-    return ClassFolders(
-        root, tuple(classes), tuple(files), np.array(labels, "int64"), tuple(skipped)
-    )
+        what = "a file. A single picture is read by images.load" if root.exists() else "not there"
+        raise DataError(f"{root}: expected a folder with one folder for each class; it is {what}.")
+    files, skipped = _walk(root)
+    _check(root, files, skipped)
+    labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
+    listed = tuple(file for found in files.values() for file in found)
+    return ClassFolders(root, tuple(files), listed, labels, tuple(skipped))
 
 
 def five_classes(split: str) -> Path:
-    """The folder of the drawings that the course ships: `"train"` (5 × 100) or `"test"` (5 × 20).
+    """Find the drawings that the course ships, of a bus, dinosaur, elephant, flower and horse.
+
+    Args:
+        split: `"train"` (5 × 100 drawings) or `"test"` (5 × 20).
+
+    Returns:
+        the folder of their class folders.
 
     Raises:
-        DataError: another split, or the data are not beside the package.
+        DataError: another split, or the drawings are not beside the package.
     """
+    folder = DATA / "five_classes" / split
     if split not in ("train", "test"):
         raise DataError(
             f"No split {split!r} of the five classes. {nearest(split, ['train', 'test'])}"
         )
-    folder = DATA / "five_classes" / split
     if not folder.is_dir():
         raise DataError(
-            f"{folder.name}: not beside the package. "
-            "Install it from the course's folder: pip install -e ."
+            f"{folder}: not there. Install the package from the course's folder: pip install -e ."
         )
     return folder
 
 
-def get(name: str) -> Path:
-    """A well-known public data set: the folder of its class folders, downloaded if need be.
+def photograph(name: str) -> Path:
+    """Find a photograph that comes with scikit-image, scikit-learn or Matplotlib.
 
-    `PUBLIC` lists them. The archive and the folder are kept where Keras keeps its data sets,
-    `~/.keras/datasets` or below `KERAS_HOME`; a proved archive that is there already will do, and
-    `HELPERS_MIRROR` is asked first. Licence and source are printed.
+    Args:
+        name: one of `PHOTOGRAPHS`, such as `"coffee"`.
+
+    Returns:
+        the path of its JPEG or PNG file.
 
     Raises:
-        DataError: an unknown name, or an archive that cannot be unpacked.
-        DownloadError: it could not be had; says what was tried, and where to put it by hand.
+        DataError: an unknown name, or the package came without its photographs.
+
+    Example:
+        >>> photograph("coffee").name
+        'coffee.png'
+    """
+    if name not in PHOTOGRAPHS:
+        raise DataError(f"No photograph {name!r}. {nearest(name, PHOTOGRAPHS)}")
+    package, file = PHOTOGRAPHS[name]
+    spec = importlib.util.find_spec(package)  # nothing is imported
+    path = Path(spec.origin or "").parent / file if spec else Path(package, file)
+    if not path.is_file():
+        raise DataError(f"{path}: not there. Install {package} again, with pip.")
+    return path
+
+
+def photographs() -> dict[str, np.ndarray]:
+    """Read the first six of `PHOTOGRAPHS`: name → (rows, columns, 3), uint8."""
+    return {name: images.load(photograph(name)) for name in list(PHOTOGRAPHS)[:6]}
+
+
+def get(name: str) -> Path:
+    """Download a well-known public data set, unless it is here already.
+
+    The archive and the folder are kept where Keras keeps its data sets, `~/.keras/datasets` or
+    below `KERAS_HOME`, and `HELPERS_MIRROR` is asked first. Licence and source are printed.
+
+    Args:
+        name: one of `PUBLIC`.
+
+    Returns:
+        the folder of its class folders.
+
+    Raises:
+        DataError: an unknown name, or there is no room to unpack it.
+        DownloadError: the archive could not be had; says what was tried, and where to put it.
     """
     if name not in PUBLIC:
         raise DataError(f"No data set {name!r}. {nearest(name, PUBLIC)}")
@@ -190,64 +235,91 @@ def get(name: str) -> Path:
     print(f"{name}: {wanted.about}. Licence: {wanted.licence}. Source: {wanted.source}")
     home = weights.cache().parent / "datasets"
     if not (home / name).is_dir():
-        archives.unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
+        _unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
     return home / name / wanted.folder
 
 
-def photographs() -> dict[str, np.ndarray]:
-    """Photographs that come with scikit-image and scikit-learn: name → (rows, columns, 3) uint8."""
-    import skimage.data
-    from sklearn.datasets import load_sample_image
-
-    return {
-        "chelsea": skimage.data.chelsea(),
-        "coffee": skimage.data.coffee(),
-        "rocket": skimage.data.rocket(),
-        "astronaut": skimage.data.astronaut(),
-        "china": load_sample_image("china.jpg"),
-        "flower": load_sample_image("flower.jpg"),
-    }
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, in order of name, but for what machines put there by themselves."""
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .zip or .tar.gz file, whose hash is verified, into a folder that appears whole."""
     try:
-        with os.scandir(folder) as found:
-            entries = [e for e in found if not e.name.startswith(".") and e.name not in IGNORED]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}).") from error
-    return sorted(entries, key=lambda entry: entry.name)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+            new = Path(beside) / folder.name
+            if zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as zipped:
+                    zipped.extractall(new)
+            else:
+                with tarfile.open(archive) as tarred:
+                    tarred.extractall(new, filter="data")
+            if not folder.is_dir():  # another process may have been quicker
+                os.replace(new, folder)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{archive}: cannot be unpacked into {folder} ({error}).") from error
 
 
-def _why_not(link: os.DirEntry[str], root: Path) -> str:
-    """Why a link is not followed; `""` for one to a file inside of the root."""
-    try:
-        target = Path(link.path).resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        return "a link that leads nowhere"
-    if target.is_dir():
-        return "a link to a folder"
-    return "" if target.is_relative_to(root) else "a link that leads out of the folder"
+def _walk(root: Path) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
+    """List the files of each class, and the links that are not followed with their reasons."""
+    files: dict[str, list[str]] = {}
+    skipped: list[tuple[str, str]] = []
+    real = Path(os.path.realpath(root))
+    above = {str(folder) for folder in (real, *real.parents)}
+    seen: set[tuple[str, str]] = set()
+    for folder, folders, names in os.walk(root, onerror=_cannot_list, followlinks=True):
+        within = Path(folder).relative_to(root).parts
+        folders[:] = [name for name in folders if not _is_ignored(name)]
+        # Links last, so that a folder is listed under its own name where a link leads to it too.
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        for name in [*folders]:
+            path = "/".join((*within, name))
+            target = os.path.realpath(os.path.join(folder, name))
+            if target in above or (path.split("/")[0], target) in seen:
+                skipped.append((path, "a link to a folder that is listed already"))
+                folders.remove(name)
+            seen.add((path.split("/")[0], target))
+        if not within:
+            files = {name: [] for name in sorted(folders)}
+        for name in names:
+            path = "/".join((*within, name))
+            if _is_ignored(name):
+                continue
+            if not os.path.exists(os.path.join(folder, name)):
+                skipped.append((path, "a link that leads nowhere"))
+            elif within:
+                files[within[0]].append(path)
+    return {name: sorted(found) for name, found in files.items()}, skipped
 
 
-def _tell_apart(root: Path, classes: list[str]) -> None:
-    """Windows and macOS would make one folder of such names, and another list of classes."""
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in IGNORED
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror}).") from error
+
+
+def _check(root: Path, files: dict[str, list[str]], skipped: list[tuple[str, str]]) -> None:
+    if not files:
+        raise DataError(
+            f"{root}: expected one folder for each class in it, found none. Put the pictures of "
+            "each class into a folder that has the class's name."
+        )
     seen: dict[str, str] = {}
-    for name in classes:
+    for name, found in files.items():
+        if not found:
+            left = [f" ({link}: {why})" for link, why in skipped if link.startswith(f"{name}/")]
+            raise DataError(
+                f"{root / name}: the folder of class {name!r} is empty{''.join(left[:1])}. "
+                "Fill or remove it."
+            )
+        # On Windows and macOS such names are one folder, and so the classes would be others.
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise DataError(
                 f"{root}: classes {other!r} and {name!r} differ only in upper and lower case or in "
                 "how accents are written; on other machines they are one. Rename or merge them."
             )
-
-
-def _empty(folder: Path) -> DataError:
-    deeper = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
-    advice = "Fill or remove it."
-    if deeper:
-        advice = (
-            f"There are folders in it, such as {deeper[0]!r}: if they are the classes, give "
-            f"{folder.name!r} as the folder of class folders."
+    deep = all(file.count("/") > 1 for found in files.values() for file in found)
+    if deep and SPLITS.issuperset(name.lower() for name in files):
+        raise DataError(
+            f"{root}: expected a folder for each class; {', '.join(files)} look like splits of a "
+            f"data set. Give the folder of one split, such as {root / next(iter(files))}."
         )
-    return DataError(f"{folder}: the folder of class {folder.name!r} is empty. {advice}")

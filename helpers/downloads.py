@@ -1,233 +1,229 @@
-"""A file from a URL or a folder, proved by its hash before it gets its name.
+"""Download one published file into a folder, from mirrors or its own URL; unpack an archive."""
 
-pooch proves and keeps. Its own downloader cannot go on where the last attempt broke off, has no
-end where a server drips, and follows any redirect; `_Downloader` is given to it instead.
-"""
-
-import contextlib
-import errno
-import functools
-import hashlib
-import itertools
+import multiprocessing
 import os
 import re
 import shutil
-import sys
-import urllib.parse
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Protocol
 
 import filelock
 import pooch
+import requests
+import urllib3
 from tqdm.auto import tqdm
 
-from helpers import console, sources
+from helpers import console
 from helpers.errors import DownloadError, HelpersError
-from helpers.sources import CutError, SourceError
 
-ATTEMPTS = 5
+CHUNK, SECONDS = 1 << 16, 15.0  # a source that needs longer to answer, or for 64 kB, is given up
+TRIES = 5  # of a source that breaks off in the middle of the file
 
 
 class PublishedFile(Protocol):
-    """What is known of a file before it is here; `catalogue.WeightFile` is one."""
+    """What is known of a file before it's here."""
 
     @property
     def name(self) -> str:
-        """Under which it is kept."""
+        """Its name, here and on mirrors."""
 
     @property
     def url(self) -> str:
-        """Where its author published it."""
+        """Where it's published."""
 
     @property
     def hash(self) -> str | None:
-        """MD5 or SHA-256, in hexadecimal digits."""
+        """Its MD5 or SHA-256 in hexadecimal digits, or None if none is published."""
 
 
-Prove = Callable[[Path, Any], None]
-
-
-def algorithm(hash_: str) -> str:
-    """Of a hash, as hashlib calls it.
-
-    >>> algorithm("6d6bbae143d832006294945121d1f1fc")
-    'md5'
-    """
-    return "sha256" if len(hash_) == 64 else "md5"
-
-
-def prove(path: Path, file: PublishedFile) -> None:
-    """Proves a file by its published hash.
-
-    Raises:
-        DownloadError: another hash, of which it says both; none is published; it is unreadable.
-    """
-    if file.hash is None:
-        raise DownloadError(f"{short(path)}: no hash is published that would prove it.")
-    kind = algorithm(file.hash)
-    try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, kind).hexdigest()
-    except OSError as error:
-        raise DownloadError(f"{short(path)}: it cannot be read ({error.strerror}).") from error
-    if found != file.hash:
-        raise DownloadError(f"{short(path)}: expected {kind.upper()} {file.hash}, got {found}")
+Check = Callable[[Path, Any], None]
 
 
 def fetch(
-    file: PublishedFile, folder: Path, mirrors: Sequence[str] = (), prove: Prove = prove
+    file: PublishedFile, folder: Path, mirrors: Sequence[str] = (), check: Check | None = None
 ) -> Path:
-    """A published file in a folder: kept where it is there already and right, else downloaded.
+    """Download a published file into a folder, unless the right one is there already.
 
-    It gets its name once it is whole and proved, so a broken download never harms an older file.
-    What has come stays beside it as NAME.part, and the next attempt goes on from there, in this
-    run or a later one. Of several processes one downloads, and the others wait for it.
+    The bytes go to NAME.part, where the next call resumes a download that broke off; the file gets
+    its name once its hash is verified. Of several processes, one downloads and the others wait.
 
     Args:
-        file: its name, its address, its hash.
-        folder: where it is kept; made where it is missing.
-        mirrors: tried first, in order: base URLs, or folders, that have the file by its name.
-        prove: raises a HelpersError for a wrong file. Needed where no hash is published; then
-            nothing tells bytes of one version from another's, so broken downloads start over.
-
-    Returns:
-        its path, `folder / file.name`.
+        file: its name, URL and hash.
+        folder: where to keep it; made if need be.
+        mirrors: base URLs and folders to try first, in order.
+        check: verifies a file without a published hash, which is downloaded whole each time:
+            `check(path, file)` raises a HelpersError.
 
     Raises:
-        DownloadError: it could not be had, with each attempt, its address and its hash; or it
-            cannot be kept in the folder.
+        DownloadError: no source has the file (the message lists them), or the folder can't keep it.
     """
-    path, part = folder / file.name, folder / f"{file.name}.part"
-    tried: list[str] = []
+    path, tried = folder / file.name, []
     try:
-        with _alone(folder, file.name):
-            if path.is_file():
-                try:
-                    prove(path, file)
+        with _locked(folder, file.name):
+            for source in [*(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors), file.url]:
+                problem = _retrieve(source, file, path, check)
+                if not problem:
                     return path
-                except HelpersError as error:
-                    tried.append(str(error).removesuffix("."))
-            for source in [*(_in_mirror(mirror, file.name) for mirror in mirrors), file.url]:
-                try:
-                    _retrieve(source, file, path, prove)
-                    return path
-                except SourceError as error:
-                    tried.append(f"{_host(source)}{error}".removesuffix("."))
-    except OSError as error:  # not a source's: they raise SourceError
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # a full disk stays full otherwise
-        why = error.strerror or error
-        raise DownloadError(f"{file.name} cannot be kept in {short(folder)}: {why}.") from error
+                tried.append(f"{shown(source)}: {problem}")
+    except OSError as error:  # of this machine
+        raise DownloadError(
+            f"{file.name} can't be kept in {shown(folder)}: {error.strerror or error}."
+        ) from error
     hash_ = f" ({algorithm(file.hash).upper()} {file.hash})" if file.hash else ""
     raise DownloadError(
-        f"{file.name} could not be had: {'; '.join(tried)}. "
-        f"Put {file.url}{hash_} into {short(folder)} by hand."
+        f"{file.name} can't be downloaded. {'; '.join(tried)}. "
+        f"To do it by hand, put {file.url}{hash_} into {shown(folder)}."
     )
 
 
-def short(path: Path) -> str:
-    """A path for people: `~` for the home folder, so that no output shows whose machine it was."""
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .zip or .tgz file into a new folder; do nothing if the folder exists.
+
+    pooch's Untar isn't used: before Python 3.12 it writes where a member `../x` tells it to.
+
+    Raises:
+        DownloadError: the archive can't be unpacked; nothing of it stays.
+    """
+    how: dict[str, Any] = {} if archive.suffix == ".zip" else {"filter": "data"}
+    home, name = folder.parent, folder.name
     try:
-        return "~/" + path.relative_to(Path.home()).as_posix()
-    except ValueError:
-        return str(path)
+        with _locked(home, name), tempfile.TemporaryDirectory(dir=home) as new:
+            if not folder.is_dir():
+                shutil.unpack_archive(archive, Path(new, name), **how)
+                os.replace(Path(new, name), folder)
+    except (OSError, tarfile.TarError) as error:
+        raise DownloadError(f"{archive.name} can't be unpacked: {error}.") from error
 
 
-@contextlib.contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Holds a lock of the operating system, which frees itself when its holder dies."""
-    locks = folder / ".locks"  # filelock leaves the files there, or two could hold one lock
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(locks / f"{name}.lock")
+def algorithm(hash_: str) -> str:
+    """Name a hash's algorithm: `"md5"` or `"sha256"`."""
+    return "sha256" if len(hash_) == 64 else "md5"
+
+
+def shown(place: str | Path) -> str:
+    """Write a path or URL as it may be printed: `~` for the home folder, and no password.
+
+    >>> shown("https://me:secret@example.org/weights")
+    'https://example.org/weights'
+    """
+    text, home = str(place), os.path.expanduser("~")
+    if text.startswith(home + os.sep):
+        return "~" + text.removeprefix(home)
+    return re.sub("//[^/]*@", "//", text)
+
+
+def _locked(folder: Path, name: str) -> filelock.AcquireReturnProxy:
+    """Take a lock of the operating system, which is released when its holder dies."""
+    (folder / ".locks").mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".locks" / f"{name}.lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
-        print(f"Another process is fetching {name}; waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        print(f"Another process is fetching {name}; waiting for it.", file=console.stream())
+        return lock.acquire()
 
 
-def _in_mirror(mirror: str, name: str) -> str:
-    return f"{mirror.rstrip('/')}/{name}" if sources.is_url(mirror) else str(Path(mirror) / name)
+class _SourceError(Exception):
+    """Why the next source must be tried."""
 
 
-def _host(source: str) -> str:
-    """Begins a sentence on a source; a password in its address stays out of it."""
-    if sources.is_url(source):
-        return f"{urllib.parse.urlsplit(source).netloc.rpartition('@')[2]} "
-    return f"{short(Path(source).parent)}: "
-
-
-def _retrieve(source: str, file: PublishedFile, path: Path, prove: Prove) -> None:
-    pooch.get_logger().setLevel("WARNING")  # it says what the progress bar says
-    known = f"{algorithm(file.hash)}:{file.hash}" if file.hash else None
-    new = path.with_name(f"{file.name}.new")
-    downloader = _Downloader(path.with_name(f"{file.name}.part"), resume=known is not None)
-    get = functools.partial(pooch.retrieve, source, known, new.name, new.parent, None, downloader)
-    try:
+def _retrieve(source: str, file: PublishedFile, path: Path, check: Check | None) -> str:
+    """Download a file from one source; return what is wrong with the source, or `""`."""
+    pooch.get_logger().setLevel("WARNING")  # it would print the URL, with its password
+    part = path.with_name(f"{file.name}.part")
+    known, target = (f"{algorithm(file.hash)}:{file.hash}", path) if file.hash else (None, part)
+    problem = ""
+    for _ in range(TRIES):
+        if not file.hash:
+            part.unlink(missing_ok=True)  # nothing says that its bytes are of the same version
+        downloader = _Downloader(part)
         try:
-            get()
-        except ValueError:  # the wrong hash
+            pooch.retrieve(source, known, target.name, target.parent, downloader=downloader)
+            if not file.hash:
+                if check:
+                    check(part, file)
+                os.replace(part, path)
+            return ""
+        except _SourceError as error:
+            return str(error)
+        except urllib3.exceptions.HTTPError:
+            problem = "broke off before the end of the file"
+        except (ValueError, HelpersError) as error:  # ValueError: pooch found another hash
+            part.unlink(missing_ok=True)
+            hashes = re.search(r"expected \S+ but got \w+", str(error))
+            problem = f"sent another file ({hashes[0] if hashes else error})"
             if not downloader.resumed:
-                raise
-            get()  # the first bytes were another source's, or another version's
-        if known is None:
-            prove(new, file)
-    except (ValueError, HelpersError) as error:
-        new.unlink(missing_ok=True)
-        hashes = re.search(r"expected \S+ but got \w+", str(error))  # pooch says more
-        what = hashes[0] if hashes else error
-        raise SourceError(f"gave another file: {what}") from error
-    os.replace(new, path)
+                break
+        except OSError:
+            part.unlink(missing_ok=True)  # a full disk stays full otherwise
+            raise
+    return problem
 
 
 class _Downloader:
-    """As pooch calls one: fills `part`, from where it ends if `resume`, then hands it over."""
+    """Fill NAME.part from where it ends, then hand it over to pooch."""
 
-    def __init__(self, part: Path, resume: bool) -> None:
-        self.part, self.resume, self.resumed = part, resume, False
+    def __init__(self, part: Path) -> None:
+        self.part, self.resumed = part, False
 
-    def __call__(self, source: str, output_file: str, _: Any, check_only: bool = False) -> None:
-        for left in reversed(range(ATTEMPTS)):
-            try:
-                self._attempt(source)
-                break
-            except CutError as error:
-                if not left:
-                    raise SourceError(f"{error}, {ATTEMPTS} times") from error
+    def __call__(self, source: str, output_file: str, _: Any) -> None:
+        stream = _read(source, self.part.stat().st_size if self.part.is_file() else 0)
+        with ThreadPool(1) as thread:  # a thread that hangs is left behind
+            start, size = _next(stream, thread)
+            left, free = (size or 0) - start, shutil.disk_usage(self.part.parent).free
+            if left > free:
+                sizes = f"{left / 1e6:,.1f} MB are left, {free / 1e6:,.1f} MB are free"
+                raise _SourceError(f"sends more than fits on the disk ({sizes})")
+            chunk = _next(stream, thread)
+            if not start and chunk.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
+                raise _SourceError("sent a web page; if this network has a log-in page, log in")
+            self.resumed, out = start > 0, console.stream()
+            bar = tqdm(
+                desc=self.part.stem, initial=start, total=size, unit="B", unit_scale=True, file=out,
+                disable=not (console.in_notebook() or (out and out.isatty())),
+            )  # fmt: skip
+            with bar, self.part.open("ab" if start else "wb") as file:
+                while chunk:
+                    file.write(chunk)
+                    bar.update(len(chunk))
+                    chunk = _next(stream, thread)
         os.replace(self.part, output_file)
 
-    def _attempt(self, source: str) -> None:
-        offset = self.part.stat().st_size if self.resume and self.part.is_file() else 0
-        with contextlib.closing(sources.stream(source, offset)) as items:
-            start, size = next(items)
-            first = next(items, b"")
-            if not start and first.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
-                raise SourceError(sources.PAGE)
-            self.resumed = start > 0
-            if not start:
-                self.part.unlink(missing_ok=True)
-            _check_room(self.part.parent, (size or 0) - start)
-            bar = tqdm(
-                total=size, initial=start, unit="B", unit_scale=True, desc=self.part.stem,
-                disable=not _watched_by_people(),
-            )  # fmt: skip
-            with bar, self.part.open("ab") as out:
-                for chunk in itertools.chain([first], items):
-                    out.write(chunk)
-                    bar.update(len(chunk))
+
+def _next(stream: Iterator[Any], thread: ThreadPool) -> Any:
+    try:
+        return thread.apply_async(next, (stream, b"")).get(SECONDS)
+    except multiprocessing.TimeoutError as error:
+        raise _SourceError(f"sent less than {CHUNK // 1024} kB in {SECONDS:.0f} s") from error
+    except requests.exceptions.InvalidSchema as error:
+        raise _SourceError("redirects to an address that isn't safe") from error
+    except OSError as error:  # of a mirror's folder, or one of requests
+        raise _SourceError(error.strerror or f"no answer ({type(error).__name__})") from error
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        text = f"{needed / 1e6:.1f} MB are needed, and {free / 1e6:.1f} MB are free"
-        raise OSError(errno.ENOSPC, text)
-
-
-def _watched_by_people() -> bool:
-    return console.in_notebook() or sys.stderr.isatty()
+def _read(source: str, offset: int) -> Iterator[Any]:
+    """Yield a pair (offset of the first byte, size of the file or None), then the bytes."""
+    if not re.match("https?:", source, re.IGNORECASE):
+        with open(source, "rb") as file:
+            yield 0, os.fstat(file.fileno()).st_size
+            yield from iter(lambda: file.read(CHUNK), b"")
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    with requests.Session() as session:
+        if source.lower().startswith("https:"):
+            del session.adapters["http://"]  # so that no redirect leads there
+        with session.get(source, headers=headers, stream=True, timeout=2 * SECONDS) as answer:
+            status, sent = answer.status_code, answer.headers
+            resumed = status == 206 and sent.get("Content-Range", "").startswith(f"bytes {offset}-")
+            if not resumed and offset and status in (206, 416):
+                yield from _read(source, 0)
+                return
+            if not resumed and status != 200:
+                raise _SourceError(f"answered {status} {answer.reason}")
+            start, length = offset if resumed else 0, sent.get("Content-Length")
+            yield start, start + int(length) if length else None
+            yield from iter(lambda: answer.raw.read(CHUNK), b"")

@@ -69,7 +69,7 @@ def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | N
 
     Example:
         >>> from helpers import zoo
-        >>> model = zoo.pretrained("EfficientNetLite0").model
+        >>> model = zoo.load("EfficientNetLite0").model
         >>> choose(model, "tensorflow", lambda: np.zeros((1, 224, 224, 3), "float32")).name
         'tensorflow'
     """

@@ -1,128 +1,151 @@
-"""Picture files, which nobody has checked; pictures as RGB arrays, and as networks want them."""
+"""Picture files as RGB arrays, cropped, resized and scaled as networks want them."""
 
-import contextlib
+import re
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from helpers.errors import ArgumentError, PictureError
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF")
+EXPECTED = "expected JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF or HEIC."
 MAX_PIXELS = 100_000_000
-# Read at 100 million pixels, WebP took 1.6 GB and CMYK in a progressive JPEG 1.2 GB, for their
-# decoders keep whole copies; everything else took 0.8 GB at most.
+# The decoders of WebP, AVIF and HEIC, and of CMYK in a progressive JPEG, keep copies of the whole
+# picture: 1.6 GB for WebP at 100 million pixels, where other formats take 0.8 GB.
 MAX_PIXELS_COPIED = 60_000_000
-# A progressive JPEG has about 10 scans. Each one costs a pass over all its pixels, however few
-# bytes it has: 500 scans of 15 bytes took 7 seconds more at 100 million pixels.
+# A progressive JPEG has about 10 scans, and each costs a pass over all pixels, however few bytes it
+# has: 500 scans of 100 million pixels took a minute, from a file of 656 kB.
 MAX_SCANS = 100
-BACKGROUND = (255, 255, 255)
+STRIP = 2_500_000  # pixels that are converted at once, in whole rows
 # What Pillow raises for damaged files, seen in some hundred thousand of them, and their like.
 DAMAGE = (
     OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError, MemoryError,
-    TypeError, struct.error, zlib.error,
+    TypeError, AssertionError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
-STRIP = 2_500_000  # pixels that are converted at once, in whole rows
-NOT_PICTURES = {
-    b"<!doctype": "a web page",
-    b"<html": "a web page",
-    b"%pdf": "a PDF",
-    b"ii*\0": "a TIFF file",
-    b"mm\0*": "a TIFF file",
+# How files begin that Pillow does not identify, and what they are.
+KINDS = {
+    rb"\Z": "an empty file",
+    rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)": "a web page",
+    rb"(\xef\xbb\xbf)?\s*<(svg|(\?xml|!).*<svg)": "an SVG drawing",
+    rb"%PDF": "a PDF",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL picture",
+    rb"\0\0\0\x0cjP": "a JPEG 2000 picture",
+    rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(avi[fs]|he[iv].|m[is]f1)":
+        "a picture that is damaged or of a rare kind",
+    rb"....ftypcrx": "a camera's raw file",
+    rb"....ftyp|RIFF....AVI|\x1aE\xdf\xa3": "a video",
+    rb"PK\x03\x04": "a ZIP archive",
+    rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*\Z": "a text file",
+    rb"": "a file of another kind",
+}  # fmt: skip
+NOTES = {
+    "GIF": "an animation, of which the first frame is taken",
+    "TIFF": "several pages, of which the first is taken",
+    "HEIF": "several pictures, of which the main one is taken",
 }
+# Python's filters of warnings belong to all threads: one at a time may change them.
+WARNINGS = threading.Lock()
 
 
-def read(path: str | Path, notes: list[str] | None = None) -> np.ndarray:
-    """A picture file → its pixels as people see them: (rows, columns, 3), uint8, RGB.
+def load(path: str | Path, size: int | None = None, notes: list[str] | None = None) -> np.ndarray:
+    """Read a picture file as people see it: upright, on white, in RGB.
 
-    The camera's rotation (EXIF) is applied, transparency is laid on white, sixteen bits are
-    scaled to eight, and of an animation the first frame is taken.
+    The camera's rotation (EXIF) is applied, transparency is laid on white, and 16 bits are scaled
+    to 8. An animation gives its first frame, a TIFF file its first page.
 
     Args:
-        path: the file; its name does not matter, its content does.
-        notes: what the file has beyond that is added here, in words for people.
+        path: the file. Its content counts, not its name.
+        size: the side in pixels of the square that `crop` cuts out; None for the whole picture.
+        notes: a list that gets a note if the file holds more than one picture.
+
+    Returns:
+        Pixels 0 … 255, (rows, columns, 3) or (size, size, 3), uint8.
 
     Raises:
-        PictureError: not there, not a picture, cut off, or larger than 100 million pixels (60
-            million as WebP or in CMYK); says which file and why.
+        PictureError: the file is missing, damaged, no picture, or larger than 100 million pixels
+            (60 million as WebP, AVIF, HEIC or CMYK).
 
     Example:
-        >>> read("data/five_classes/train/bus/bus_000.jpg").shape
+        >>> load("data/five_classes/train/bus/bus_000.jpg").shape
         (224, 224, 3)
     """
     path = Path(path)
-    with _opened(path) as image:
-        copied = image.format == "WEBP" or image.mode == "CMYK"
-        most = min(MAX_PIXELS, MAX_PIXELS_COPIED) if copied else MAX_PIXELS
-        if image.width * image.height > most:
-            raise PictureError(
-                f"{path}: {image.width} x {image.height} pixels, expected {most:,} at most. "
-                "Make it smaller first."
-            )
-        if image.format in ("JPEG", "MPO") and path.read_bytes().count(b"\xff\xda") > MAX_SCANS:
-            raise PictureError(
-                f"{path}: expected {MAX_SCANS} scans in a JPEG at most, got more. Save it anew."
-            )
-        image.load()  # only now is the whole file read; `verify` passes files that are cut off
-        ImageOps.exif_transpose(image, in_place=True)
-        pixels = np.empty((image.height, image.width, 3), np.uint8)
-        # In strips, for whole copies in each form took 2.7 GB at 100 million pixels.
-        rows = max(1, STRIP // image.width)
-        for top in range(0, image.height, rows):
-            bottom = min(top + rows, image.height)
-            pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
-        if notes is not None and _is_animated(image):
-            notes.append("an animation, of which the first frame is taken")
-        return pixels
+    try:
+        pixels = _read(path, notes)
+    except PictureError as error:
+        reason = str(error)
+    except Image.UnidentifiedImageError:
+        start = _start(path)
+        kind = next(what for sign, what in KINDS.items() if re.match(sign, start, re.S | re.I))
+        reason = f"{kind}, {EXPECTED}"
+    except Image.DecompressionBombError:
+        reason = f"expected {MAX_PIXELS:,} pixels at most, got far more. Make it smaller first."
+    except DAMAGE as error:
+        reason = f"cannot be read as a picture ({str(error) or type(error).__name__})."
+    else:
+        return pixels if size is None else crop(pixels, size)
+    raise PictureError(f"{path}: {reason}")
 
 
-def fit(image: np.ndarray, size: int) -> np.ndarray:
-    """The largest square in the middle, resized (bicubic): (size, size, 3), uint8.
+def crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut out the largest square in the middle, and resize it (bicubic).
+
+    Args:
+        image: RGB pixels 0 … 255, (rows, columns, 3), uint8.
+        size: the side of the result, in pixels.
+
+    Returns:
+        (size, size, 3), uint8.
 
     Raises:
-        ArgumentError: not (rows, columns, 3) uint8.
+        ArgumentError: another shape or type.
 
-    >>> fit(np.zeros((300, 400, 3), "uint8"), 224).shape
-    (224, 224, 3)
+    Example:
+        >>> crop(np.zeros((300, 400, 3), "uint8"), 224).shape
+        (224, 224, 3)
     """
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        found = getattr(image, "shape", repr(image))
         raise ArgumentError(
-            f"Expected one picture, (rows, columns, 3), got {found}. images.read makes such an "
-            "array of any picture file, grey ones and those with transparency too."
+            f"Expected one picture, (rows, columns, 3), got {getattr(image, 'shape', repr(image))}."
+            " images.load makes such an array of any picture file."
         )
     if image.dtype != np.uint8:
         raise ArgumentError(
             f"Expected pixels 0 ... 255 as uint8, got {image.dtype}. "
             "Preprocessing comes after resizing; for floats 0 ... 1 use (255 * x).astype('uint8')."
         )
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise ArgumentError(f"Expected the size as a number of pixels, such as 224, got {size!r}.")
     rows, columns = image.shape[:2]
     side = min(rows, columns)
-    if (rows, columns) == (size, size):
-        return image
     left, top = (columns - side) // 2, (rows - side) // 2
     box = (left, top, left + side, top + side)
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def scale(pixels: np.ndarray, mode: str) -> np.ndarray:
-    """RGB pixels 0 … 255, (…, 3) → float32 in a preprocessing mode of the catalogue.
+    """Scale RGB pixels to the values that a network was trained on.
 
-    `caffe`: BGR, ImageNet's mean subtracted; `tf`: -1 … 1; `torch`: 0 … 1, then standardised by
-    channel; `lite`: (x - 127) / 128; `none`: as they are. The values are, to the bit, those of
-    `keras.applications.imagenet_utils`, which loads TensorFlow.
+    They are, to the bit, those of `keras.applications.imagenet_utils`, which loads TensorFlow.
 
-    Raises:
-        ArgumentError: an unknown mode.
+    Args:
+        pixels: 0 … 255, (…, 3).
+        mode: `"caffe"`: BGR, ImageNet's mean subtracted; `"tf"`: -1 … 1; `"torch"`: 0 … 1, then
+            standardised by channel; `"lite"`: (x - 127) / 128; `"none"`: unchanged.
 
-    >>> scale(np.array([[0, 127.5, 255]]), "tf").tolist()
-    [[-1.0, 0.0, 1.0]]
+    Returns:
+        (…, 3), float32.
+
+    Example:
+        >>> scale(np.array([[0, 127.5, 255]]), "tf").tolist()
+        [[-1.0, 0.0, 1.0]]
     """
     pixels = np.array(pixels, "float32")
     if mode == "caffe":
@@ -140,71 +163,82 @@ def scale(pixels: np.ndarray, mode: str) -> np.ndarray:
 
 
 def preprocess(pictures: np.ndarray | Sequence[np.ndarray], size: int, mode: str) -> np.ndarray:
-    """One picture or several, as `read` gives them → a network's batch (N, size, size, 3), float32.
+    """Crop and scale one picture, or a sequence of them, to a batch (N, size, size, 3), float32.
 
-    The square in the middle of each is resized, and its pixels are scaled in a mode of `scale`.
-
-    Raises:
-        ArgumentError: not such pictures; already scaled ones too.
+    The arguments are those of `crop` and `scale`.
     """
-    # Of a path, `fit` says how it is read.
-    one = isinstance(pictures, (str, Path)) or getattr(pictures, "ndim", 0) == 3
+    # Of a path, `crop` says how it is read.
+    one = isinstance(pictures, str | Path) or getattr(pictures, "ndim", 0) == 3
     several: Sequence[Any] = [pictures] if one else list(pictures)
     if not several:
         raise ArgumentError("Expected one picture or more, got none.")
-    return scale(np.stack([fit(picture, size) for picture in several]), mode)
+    return scale(np.stack([crop(picture, size) for picture in several]), mode)
 
 
-class _Silence:
-    """No warnings, for threads: with `warnings.catch_warnings` alone, one that leaves early lets
-    the warnings of the others through, and one that leaves late silences the process for good.
-    """
+def _read(path: Path, notes: list[str] | None) -> np.ndarray:
+    """Read the whole picture; the reasons of its PictureErrors do not name the file."""
+    if _start(path)[4:8] == b"ftyp":
+        import pillow_heif
 
-    def __init__(self) -> None:
-        self.lock, self.inside = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.filters = warnings.catch_warnings(action="ignore")
-                self.filters.__enter__()
-            self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.filters.__exit__(None, None, None)
-
-
-SILENCE = _Silence()
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An open picture; whatever goes wrong with it becomes a PictureError."""
-    try:
-        if not path.is_file():
-            raise PictureError(f"{path}: {_what_is_there(path)}")
-        # Pillow warns of sizes, which are refused here, and of broken EXIF, which is left out.
-        with SILENCE, Image.open(path, formats=FORMATS) as image:
-            yield image
-    except PictureError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise PictureError(
-            f"{path}: {_what_it_is(path)}; expected {', '.join(FORMATS)}. Save it as one of them."
-        ) from None
-    except Image.DecompressionBombError:
-        raise PictureError(
-            f"{path}: expected {MAX_PIXELS:,} pixels at most, got far more. Make it smaller first."
-        ) from None
-    except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise PictureError(f"{path}: cannot be read as a picture ({reason}).") from error
+        pillow_heif.register_heif_opener()
+    # A single text of a PNG may be as long as all of them may be together, 64 MB, instead of 1 MB.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+    # Pillow warns of sizes, which are checked here, and of damaged tags, which are left out.
+    with WARNINGS, warnings.catch_warnings(action="ignore"):
+        image = Image.open(path, formats=FORMATS)
+    with image:
+        _check(path, image)
+        if image.format != "TIFF":  # whose tags are read while it is loaded
+            image.load()  # the whole file; `verify` passes files that are cut off
+        with WARNINGS, warnings.catch_warnings(action="ignore"):
+            ImageOps.exif_transpose(image, in_place=True)
+            new_subfile_type = image.getexif().get(254)
+        if image.format == "TIFF" and new_subfile_type == 1:  # only a preview
+            raise PictureError(f"a camera's raw file, {EXPECTED}")
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        # In strips, because whole copies in each form took 2.7 GB at 100 million pixels.
+        rows = max(1, STRIP // image.width)
+        for top in range(0, image.height, rows):
+            bottom = min(top + rows, image.height)
+            pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
+        if notes is not None and _has_several(image):
+            notes.append(NOTES.get(str(image.format), NOTES["GIF"]))
+        return pixels
 
 
-def _is_animated(image: Image.Image) -> bool:
+def _start(path: Path) -> bytes:
+    if path.is_dir():
+        raise PictureError("a folder, expected a picture. See datasets.class_folders for folders.")
+    if not path.is_file():
+        raise PictureError("no ordinary file." if path.exists() else "no such file.")
+    with path.open("rb") as file:
+        return file.read(1024)
+
+
+def _check(path: Path, image: Image.Image) -> None:
+    """Refuse what would take too much memory or time, or whose values have no known range."""
+    copied = image.format in ("WEBP", "AVIF", "HEIF") or image.mode == "CMYK"
+    most = min(MAX_PIXELS, MAX_PIXELS_COPIED) if copied else MAX_PIXELS
+    if image.width * image.height > most:
+        size = f"{image.width} x {image.height}"
+        raise PictureError(f"{size} pixels, expected {most:,} at most. Make it smaller first.")
+    if "progressive" in image.info and _scans(path.read_bytes()) > MAX_SCANS:
+        raise PictureError(f"more than {MAX_SCANS} scans in a JPEG, expected 10. Save it anew.")
+    if image.mode in ("I", "F"):
+        raise PictureError("32 bits per channel, expected 8 or 16. Save it with 8.")
+
+
+def _scans(jpeg: bytes) -> int:
+    """Count the scans of a JPEG up to its end, behind which a phone may have put a video."""
+    at, scans = 2, 0
+    marker = re.compile(rb"\xff([^\0\x01\xd0-\xd8\xff])")
+    while (found := marker.search(jpeg, at)) and found[1] != b"\xd9":
+        scans += found[1] == b"\xda"
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return scans
+
+
+def _has_several(image: Image.Image) -> bool:
     # Behind a phone's photograph (MPO) there are depth maps and the like: no animation.
     try:
         return image.format != "MPO" and getattr(image, "is_animated", False)
@@ -213,28 +247,9 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits instead of scaling
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8))
+    if image.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling
+        image = Image.fromarray((np.asarray(image) / 257.0 + 0.5).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(background, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _what_is_there(path: Path) -> str:
-    if path.is_dir():
-        return "a folder, expected a picture file. Of class folders see datasets.class_folders."
-    return "no such file." if not path.exists() else "no ordinary file, expected a picture file."
-
-
-def _what_it_is(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start:
-        return "an empty file"
-    if start[4:8] == b"ftyp":
-        return "a HEIC, AVIF or MP4 file"
-    known = (what for sign, what in NOT_PICTURES.items() if start.lstrip().lower().startswith(sign))
-    return next(known, "no picture")

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from helpers.errors import printable
 
 if TYPE_CHECKING:
-    from helpers.catalogue import Entry
+    from helpers.zoo import Entry
     from helpers.finetune import FreezeCost
 
 # Okabe and Ito, "Color Universal Design" (2008).

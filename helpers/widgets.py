@@ -18,13 +18,12 @@ import ipywidgets
 import numpy as np
 from IPython.display import Image
 
-from helpers import catalogue as zoo
-from helpers import images, plots
+from helpers import images, plots, zoo
 from helpers.errors import ArgumentError, PictureError, printable
 
 if TYPE_CHECKING:
     from helpers.finetune import FreezeCost
-    from helpers.zoo import Pretrained as Network
+    from helpers.zoo import Network
 
 
 class Panel(ipywidgets.VBox):
@@ -143,7 +142,7 @@ class Predictor(Panel):
 
     def _answer(self, name: str, picture: np.ndarray | Path) -> None:
         try:
-            pixels = picture if isinstance(picture, np.ndarray) else images.read(picture)
+            pixels = picture if isinstance(picture, np.ndarray) else images.load(picture)
         except PictureError as error:
             self.show(None, str(error).replace(str(picture), name))
             return

@@ -19,9 +19,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of notebooks, default all")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebooks")
     options = parser.parse_args()
-    found = sorted(HERE.glob("*.ipynb"))
-    found += sorted(HERE.glob("solutions/*.ipynb"))
-    found += sorted(HERE.glob("labs/source/*/*.ipynb"))
+    found = [*sorted(HERE.glob("*.ipynb")), *sorted(HERE.glob("labs/source/*/*.ipynb"))]
     paths = [path for path in found if not options.names or path.stem in options.names]
     missing = set(options.names) - {path.stem for path in paths}
     if missing:
@@ -34,7 +32,7 @@ def main() -> int:
         book = nbformat.read(path, as_version=4)
         try:
             run(book, bar)
-        except CellExecutionError as error:
+        except (CellExecutionError, ValueError) as error:
             failed.append(path.stem)
             tqdm.write(f"{path.name}: {error}", file=sys.stderr)
         else:
@@ -67,8 +65,10 @@ def run(book: nbformat.NotebookNode, bar: tqdm) -> None:
         coalesce_streams=True,
         on_cell_start=count,
     ).execute()
-    for cell in book.cells:  # a widget's number is another in every run, and dead without a kernel
+    for cell in book.cells:
+        describe(cell)
         for output in cell.get("outputs", []):
+            # A widget's number is another in every run, and dead without a kernel.
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     # The versions of the machine that ran it would change the file with every run.
     book.metadata = nbformat.from_dict(
@@ -77,6 +77,26 @@ def run(book: nbformat.NotebookNode, bar: tqdm) -> None:
             "language_info": {"name": "python"},
         }
     )
+
+
+def describe(cell: nbformat.NotebookNode) -> None:
+    """Copies the alt text in a cell's metadata to its pictures, where the site and nbconvert read.
+
+    The author writes `{"mystnb": {"image": {"alt": "Two curves that …"}}}`; a list of texts where
+    the cell shows several pictures.
+    """
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", [])
+    texts = [alt] if isinstance(alt, str) else alt
+    pictures = [
+        (output, kind)
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
+    if texts and len(texts) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures and {len(texts)} alt texts:\n{cell.source}")
+    for (output, kind), text in zip(pictures, texts, strict=False):
+        output.metadata.setdefault(kind, {})["alt"] = text
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from helpers.zoo import Pretrained
+    from helpers.zoo import Network
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -58,11 +58,11 @@ def keras_home(
 
 
 @pytest.fixture(scope="session")
-def network() -> "Pretrained":
+def network() -> "Network":
     """The bundled network with its top."""
     from helpers import zoo
 
-    return zoo.pretrained("EfficientNetLite0")
+    return zoo.load("EfficientNetLite0")
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

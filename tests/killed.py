@@ -35,14 +35,14 @@ Moment = tuple[str, int]
 
 
 class Network:
-    """As much of a `zoo.Pretrained` as extraction asks for."""
+    """As much of a `zoo.Network` as extraction asks for."""
 
     name, input_size = "Numbers", 16
     entry = types.SimpleNamespace(preprocessing="none")
     model = types.SimpleNamespace(weights=[], output_shape=(None, 48))
 
     def preprocess(self, pictures: list[np.ndarray]) -> np.ndarray:
-        return np.stack([images.fit(picture, 16) for picture in pictures]).astype("float32")
+        return np.stack([images.crop(picture, 16) for picture in pictures]).astype("float32")
 
 
 def extraction(folder: Path, out: Path, at_once: int) -> None:

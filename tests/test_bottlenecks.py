@@ -17,19 +17,19 @@ import pytest
 from conftest import ROOT, hear_ctrl_c, mind_permissions, picture
 from PIL import Image
 
-from helpers import bottlenecks, catalogue, images
+from helpers import bottlenecks, images, zoo
 from helpers.backend import keras
 from helpers.bottlenecks import Extraction, batches, describe
 from helpers.engine import Engine
 from helpers.errors import ArgumentError, DataError
 from helpers.partfile import Part
-from helpers.zoo import Pretrained
+from helpers.zoo import Network
 
 
 def extract(
     folder: Path,
     out: Path,
-    net: Pretrained,
+    net: Network,
     batch_size: int = 32,
     engine: str | Engine = "tensorflow",
 ) -> Extraction:
@@ -37,18 +37,18 @@ def extract(
     return bottlenecks.extract(folder, out, net, batch_size, False, engine)
 
 
-def tiny(seed: int = 0, size: int = 32, filters: int = 4, pooling: bool = True) -> Pretrained:
+def tiny(seed: int = 0, size: int = 32, filters: int = 4, pooling: bool = True) -> Network:
     """A network of two layers, so that extraction is quick."""
     keras.utils.set_random_seed(seed)
     model = keras.Sequential([keras.Input((size, size, 3)), keras.layers.Conv2D(filters, 3, 2)])
     if pooling:
         model.add(keras.layers.GlobalAveragePooling2D())
-    entry = catalogue.find("EfficientNetLite0")
-    return Pretrained("Tiny", "Tiny", "random", model, entry, size)
+    entry = zoo.find("EfficientNetLite0")
+    return Network("Tiny", "Tiny", "random", model, entry, size)
 
 
 @pytest.fixture
-def net() -> Pretrained:
+def net() -> Network:
     return tiny()
 
 
@@ -57,11 +57,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name][:] for name in file}
 
 
-def by_hand(folder: Path, net: Pretrained, names: list[str]) -> np.ndarray:
+def by_hand(folder: Path, net: Network, names: list[str]) -> np.ndarray:
     """One picture at a time, and none of the package's batches."""
     rows = []
     for name in names:
-        pixels = images.fit(images.read(folder / name), net.input_size).astype("float32")
+        pixels = images.crop(images.load(folder / name), net.input_size).astype("float32")
         rows.append(net.model.predict_on_batch(((pixels - 127) / 128)[None])[0])
     return np.stack(rows)
 
@@ -93,7 +93,7 @@ def test_every_row_is_its_pictures(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "pictures"]
 
 
-def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Network) -> None:
     extract(folder, tmp_path / "f.h5", net)
     found = describe(tmp_path / "f.h5")
     assert found["classes"] == ["ant", "bee", "cow"]
@@ -107,7 +107,7 @@ def test_the_file_describes_itself(folder: Path, tmp_path: Path, net: Pretrained
     assert (fingerprint["input_size"], fingerprint["output_shape"]) == (32, [4])
 
 
-def test_a_name_that_is_not_utf_8_is_kept(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+def test_a_name_that_is_not_utf_8_is_kept(folder: Path, tmp_path: Path, net: Network) -> None:
     raw = os.fsencode(folder / "bee") + b"/caf\xe9.png"
     os.rename(folder / "bee" / "1.png", raw)
     extract(folder, tmp_path / "f.h5", net)
@@ -131,7 +131,7 @@ READABLE = [name for name in NAMES if name not in ("ant/0.png", "cow/3.png")]
 
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
 def test_unreadable_files_leave_no_row(
-    with_faults: Path, tmp_path: Path, net: Pretrained, batch_size: int
+    with_faults: Path, tmp_path: Path, net: Network, batch_size: int
 ) -> None:
     done = extract(with_faults, tmp_path / "f.h5", net, batch_size)
     found = read(tmp_path / "f.h5")
@@ -150,7 +150,7 @@ def test_unreadable_files_leave_no_row(
 
 
 def test_links_animations_and_odd_names_in_a_folder_as_one_finds_it(
-    folder: Path, tmp_path: Path, net: Pretrained
+    folder: Path, tmp_path: Path, net: Network
 ) -> None:
     secret = tmp_path / "secret.png"
     Image.fromarray(picture(99)).save(secret)
@@ -182,7 +182,7 @@ def test_links_animations_and_odd_names_in_a_folder_as_one_finds_it(
     ]
 
 
-def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretrained) -> None:
+def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Network) -> None:
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "notes.txt").write_text("x")
     with pytest.raises(DataError, match="none of 1 files is a picture"):
@@ -190,12 +190,12 @@ def test_a_folder_without_any_picture_is_an_error(tmp_path: Path, net: Pretraine
     assert not (tmp_path / "f.h5").exists()
 
 
-def test_no_class_folders_is_an_error(tmp_path: Path, net: Pretrained) -> None:
+def test_no_class_folders_is_an_error(tmp_path: Path, net: Network) -> None:
     with pytest.raises(DataError):
         extract(tmp_path / "missing", tmp_path / "f.h5", net)
 
 
-def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pretrained) -> None:
+def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Network) -> None:
     pixels = keras.Input((None, None, 3))
     free = keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels))
     with pytest.raises(DataError, match="fixed shape"):
@@ -206,7 +206,7 @@ def test_features_must_have_a_fixed_shape(folder: Path, tmp_path: Path, net: Pre
 
 
 def test_what_is_done_is_not_done_again(
-    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extract(folder, tmp_path / "f.h5", net)
     before = (tmp_path / "f.h5").read_bytes()
@@ -216,40 +216,40 @@ def test_what_is_done_is_not_done_again(
     assert (tmp_path / "f.h5").read_bytes() == before
 
 
-def other_model(folder: Path, net: Pretrained) -> Pretrained:
+def other_model(folder: Path, net: Network) -> Network:
     return dataclasses.replace(net, name="Other")
 
 
-def other_weights(folder: Path, net: Pretrained) -> Pretrained:
+def other_weights(folder: Path, net: Network) -> Network:
     return tiny(seed=1)
 
 
-def other_preprocessing(folder: Path, net: Pretrained) -> Pretrained:
-    return dataclasses.replace(net, entry=catalogue.find("MobileNet"))
+def other_preprocessing(folder: Path, net: Network) -> Network:
+    return dataclasses.replace(net, entry=zoo.find("MobileNet"))
 
 
-def other_input_size(folder: Path, net: Pretrained) -> Pretrained:
+def other_input_size(folder: Path, net: Network) -> Network:
     model = keras.Sequential([keras.Input((40, 40, 3)), *net.model.layers])
     return dataclasses.replace(net, model=model, input_size=40)
 
 
-def other_output_shape(folder: Path, net: Pretrained) -> Pretrained:
+def other_output_shape(folder: Path, net: Network) -> Network:
     model = keras.Sequential([keras.Input((32, 32, 3)), net.model.layers[0]])
     return dataclasses.replace(net, model=model)
 
 
-def other_files(folder: Path, net: Pretrained) -> Pretrained:
+def other_files(folder: Path, net: Network) -> Network:
     (folder / "cow" / "4.png").rename(folder / "cow" / "5.png")
     return net
 
 
-def other_size_of_a_file(folder: Path, net: Pretrained) -> Pretrained:
+def other_size_of_a_file(folder: Path, net: Network) -> Network:
     with (folder / "cow" / "4.png").open("ab") as file:
         file.write(b"x")
     return net
 
 
-CHANGES: dict[str, Callable[[Path, Pretrained], Pretrained]] = {
+CHANGES: dict[str, Callable[[Path, Network], Network]] = {
     "model": other_model,
     "weights": other_weights,
     "preprocessing": other_preprocessing,
@@ -262,7 +262,7 @@ CHANGES: dict[str, Callable[[Path, Pretrained], Pretrained]] = {
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_other_features_are_not_overwritten(
-    folder: Path, tmp_path: Path, net: Pretrained, field: str
+    folder: Path, tmp_path: Path, net: Network, field: str
 ) -> None:
     extract(folder, tmp_path / "f.h5", net)
     before = (tmp_path / "f.h5").read_bytes()
@@ -273,7 +273,7 @@ def test_other_features_are_not_overwritten(
 
 
 def test_a_file_that_is_not_ours_is_not_overwritten(
-    folder: Path, tmp_path: Path, net: Pretrained
+    folder: Path, tmp_path: Path, net: Network
 ) -> None:
     (tmp_path / "f.h5").write_text("my thesis")
     with pytest.raises(DataError, match="not a file that `extract` made"):
@@ -286,7 +286,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(
 
 def stopped_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Makes the reading of a picture stop the run, as Ctrl-C does."""
-    real, seen = images.read, list[Any]()
+    real, seen = images.load, list[Any]()
 
     def stop(path: Path, *notes: Any) -> np.ndarray:
         seen.append(path)
@@ -298,7 +298,7 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 
 def interrupted(
-    folder: Path, out: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch, count: int = 8
+    folder: Path, out: Path, net: Network, monkeypatch: pytest.MonkeyPatch, count: int = 8
 ) -> Path:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stopped_at(patch, count)
@@ -311,7 +311,7 @@ def interrupted(
 def test_an_interrupted_run_goes_on(
     folder: Path,
     tmp_path: Path,
-    net: Pretrained,
+    net: Network,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     count: int,
@@ -334,10 +334,10 @@ def test_an_interrupted_run_goes_on(
 
 
 def test_what_was_done_is_not_read_again(
-    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(folder, tmp_path / "f.h5", net, monkeypatch, count=8)
-    real, seen = images.read, list[str]()
+    real, seen = images.load, list[str]()
 
     def noting(path: Path, *notes: Any) -> np.ndarray:
         seen.append(path.name)
@@ -353,7 +353,7 @@ def test_what_was_done_is_not_read_again(
 def test_a_run_stopped_before_the_last_rename_only_renames(
     folder: Path,
     tmp_path: Path,
-    net: Pretrained,
+    net: Network,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     faults: bool,
@@ -381,7 +381,7 @@ def test_a_run_stopped_before_the_last_rename_only_renames(
 
 @pytest.mark.parametrize("field", ["weights", "files"])
 def test_a_part_of_other_features_is_not_taken_up(
-    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch, field: str
+    folder: Path, tmp_path: Path, net: Network, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch)
     before = part.read_bytes()
@@ -392,7 +392,7 @@ def test_a_part_of_other_features_is_not_taken_up(
 
 
 def test_a_part_that_was_left_beside_the_whole_file_is_removed(
-    folder: Path, tmp_path: Path, net: Pretrained, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a kill does that comes after the copy without skipped rows got its name."""
     part = interrupted(folder, tmp_path / "f.h5", net, monkeypatch)
@@ -486,7 +486,7 @@ def test_kills_and_ctrl_c_on_the_command_line(tmp_path: Path, keras_home: Path) 
         status = read(tmp_path / "f.part.h5")["status"]
         done.append(int((status == bottlenecks.DONE).sum()))
     assert 0 < done[0] < done[1] < 100
-    net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+    net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
     last = extract(folder, out, net, 8, "auto")
     assert (last.images, last.resumed_from, last.engine) == (100, done[-1], "onnx")
     extract(folder, tmp_path / "whole.h5", net, 32, "onnx")
@@ -498,7 +498,7 @@ def test_kills_and_ctrl_c_on_the_command_line(tmp_path: Path, keras_home: Path) 
 
 
 def test_a_second_extraction_is_told_who_is_at_it_and_harms_nothing(
-    folder: Path, tmp_path: Path, net: Pretrained
+    folder: Path, tmp_path: Path, net: Network
 ) -> None:
     out, said = tmp_path / "f.h5", list[str]()
 
@@ -579,7 +579,7 @@ def test_permissions_of_data_and_output(folder: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_on_a_read_only_disk_can_be_read(
-    folder: Path, tmp_path: Path, net: Pretrained, mounted: Callable[[str], Path]
+    folder: Path, tmp_path: Path, net: Network, mounted: Callable[[str], Path]
 ) -> None:
     disk = mounted("size=2m")
     shutil.copytree(folder, disk / "pictures")
@@ -614,7 +614,7 @@ def spoil(path: Path, how: str) -> None:
 def test_a_picture_that_changes_during_the_run_is_noticed(
     folder: Path,
     tmp_path: Path,
-    net: Pretrained,
+    net: Network,
     monkeypatch: pytest.MonkeyPatch,
     how: str,
     when: str,
@@ -657,7 +657,7 @@ def test_a_picture_that_changes_during_the_run_is_noticed(
 
 
 def test_onnx_runtime_is_what_computes_on_a_cpu(
-    folder: Path, tmp_path: Path, net: Pretrained, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, net: Network, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = bottlenecks.extract(folder, tmp_path / "f.h5", net, progress=False)
     assert (done.engine, done.note) == ("onnx", "")
@@ -670,7 +670,7 @@ def test_onnx_runtime_is_what_computes_on_a_cpu(
 def test_where_it_cannot_it_is_said(
     folder: Path,
     tmp_path: Path,
-    net: Pretrained,
+    net: Network,
     keras_home: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -682,7 +682,7 @@ def test_where_it_cannot_it_is_said(
 
 
 def test_an_engine_that_is_not_known_computes_nothing(
-    folder: Path, tmp_path: Path, net: Pretrained
+    folder: Path, tmp_path: Path, net: Network
 ) -> None:
     with pytest.raises(ArgumentError, match="Did you mean tensorflow"):
         extract(folder, tmp_path / "f.h5", net, 32, "tensorfow")

@@ -18,7 +18,7 @@ from conftest import ROOT, picture
 from noting import computed, deadly, noting
 from PIL import Image
 
-from helpers import bottlenecks, catalogue, cluster, zoo
+from helpers import bottlenecks, cluster, zoo
 from helpers import engine as engines
 from helpers.__main__ import main
 from helpers.backend import keras
@@ -26,23 +26,23 @@ from helpers.bottlenecks import Extraction
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
 from helpers.errors import ArgumentError, DataError
-from helpers.zoo import Pretrained
+from helpers.zoo import Network
 
 SHARD, BATCH = 8, 2
 WORKERS = 2
 
 
-def tiny() -> Pretrained:
+def tiny() -> Network:
     """What a file says that its features are of; `Noting` gives as many."""
     by_seed = keras.initializers.GlorotUniform(seed=0)
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 3, 2, kernel_initializer=by_seed)]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
-    entry = catalogue.find("EfficientNetLite0")
-    return Pretrained("Tiny", "Tiny", "random", model, entry, 32)
+    entry = zoo.find("EfficientNetLite0")
+    return Network("Tiny", "Tiny", "random", model, entry, 32)
 
 
 @pytest.fixture(scope="module")
-def net() -> Pretrained:
+def net() -> Network:
     return tiny()
 
 
@@ -57,7 +57,7 @@ Extract = Callable[..., Extraction]
 
 
 @pytest.fixture
-def extract(workers: distributed.LocalCluster, net: Pretrained) -> Extract:
+def extract(workers: distributed.LocalCluster, net: Network) -> Extract:
     """By the two processes; pictures, the file to make, and the engine are to be given."""
 
     def by_both(folder: Path, out: Path, engine: str | Engine) -> Extraction:
@@ -68,7 +68,7 @@ def extract(workers: distributed.LocalCluster, net: Pretrained) -> Extract:
 
 
 @pytest.fixture
-def single(net: Pretrained, tmp_path: Path) -> Callable[..., Extraction]:
+def single(net: Network, tmp_path: Path) -> Callable[..., Extraction]:
     """By this process alone, in batches of another size; notes elsewhere what it computes."""
 
     def here(folder: Path, out: Path, engine: str | Engine = "") -> Extraction:
@@ -309,7 +309,7 @@ def test_a_worker_that_sees_other_pictures_is_refused(
 
 
 def test_a_scheduler_that_is_not_there_is_said(
-    many: Path, tmp_path: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch, net: Pretrained
+    many: Path, tmp_path: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch, net: Network
 ) -> None:
     monkeypatch.setattr(cluster, "TIMEOUT", 0.5)
     for address in (closed_port.replace("http", "tcp"), "carrier-pigeon://home"):
@@ -324,7 +324,7 @@ def test_a_scheduler_that_is_not_there_is_said(
 
 @pytest.mark.parametrize(("scheduler", "workers"), [(None, None), ("tcp://a:1", 2), (None, 0)])
 def test_one_kind_of_cluster(
-    tmp_path: Path, net: Pretrained, scheduler: str | None, workers: int | None
+    tmp_path: Path, net: Network, scheduler: str | None, workers: int | None
 ) -> None:
     with pytest.raises(ArgumentError, match="Expected scheduler or workers"):
         cluster.extract(tmp_path, tmp_path / "f.h5", net, scheduler, workers)
@@ -369,7 +369,7 @@ def test_the_command_line(
     address = ["--scheduler", workers.scheduler_address]
     assert main([*command, str(tmp_path / "f.h5"), *address]) == 0
     assert "12 pictures through EfficientNetLite0, 0 skipped" in capsys.readouterr().out
-    net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+    net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
     bottlenecks.extract(folder, tmp_path / "one.h5", net, progress=False, engine="tensorflow")
     same(tmp_path / "two.h5", tmp_path / "one.h5", 1e-4)
     same(tmp_path / "f.h5", tmp_path / "one.h5", 1e-4)
@@ -395,7 +395,7 @@ def test_workers_that_die_of_a_shard_are_an_error(
 
 
 def test_a_scheduler_that_ends_is_an_error(
-    many: Path, tmp_path: Path, net: Pretrained, notes: Path
+    many: Path, tmp_path: Path, net: Network, notes: Path
 ) -> None:
     started = distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, host="127.0.0.1", protocol="tcp",

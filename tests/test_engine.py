@@ -71,7 +71,7 @@ def test_a_pictures_features_have_the_same_bits_in_any_batch(model: keras.Model)
 def test_the_real_network_gives_tensorflows_features() -> None:
     from helpers import zoo
 
-    net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+    net = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
     batch = net.preprocess(list(datasets.photographs().values()))
     found = choose(net.model, "auto", lambda: batch)
     expected = net.model.predict_on_batch(batch)

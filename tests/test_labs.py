@@ -95,7 +95,7 @@ def no_figures_left() -> Iterator[None]:
 def cached_networks() -> Callable[..., Any]:
     from helpers import zoo
 
-    return cache(zoo.pretrained)
+    return cache(zoo.load)
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ import pytest
 from conftest import ROOT, SHARED, Server, hear_ctrl_c
 from PIL import Image
 
-from helpers import __main__, catalogue, doctor, zoo
+from helpers import __main__, doctor, zoo
 from helpers.__main__ import main
-from helpers.zoo import Pretrained
+from helpers.zoo import Network
 
 HEAVY = ("tensorflow", "keras", "numpy", "h5py", "PIL", "matplotlib", "IPython")
 
 
 @pytest.fixture
-def use_network(network: Pretrained, monkeypatch: pytest.MonkeyPatch) -> None:
+def use_network(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the building of the network."""
     monkeypatch.setattr(zoo, "pretrained", lambda name: network)
 
@@ -82,7 +82,7 @@ def test_h5_of_no_weight_file_is_one_line(cup: str, capsys: pytest.CaptureFixtur
 def test_models_as_json_has_these_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     found = as_json(capsys)
-    assert [model["name"] for model in found] == catalogue.names()
+    assert [model["name"] for model in found] == zoo.names()
     for model in found:
         assert list(model) == [
             "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth",
@@ -94,7 +94,7 @@ def test_models_as_json_has_these_keys(capsys: pytest.CaptureFixture[str]) -> No
 def test_models_as_text_has_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == catalogue.names()
+    assert [line.split()[0] for line in lines[1:]] == zoo.names()
 
 
 @pytest.mark.usefixtures("use_network")
@@ -171,7 +171,7 @@ def test_extract_and_train_as_text(
 
 # --- weights -------------------------------------------------------------------------------------
 
-TAGGER = catalogue.MUSIC_TAGGER.name
+TAGGER = zoo.MUSIC_TAGGER.name
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_weights_list_as_json(keras_home: Path, capsys: pytest.CaptureFixture[st
         "model", "include_top", "use", "size_mb", "path", "arrived_mb", "file", "url", "hash"
     ]  # fmt: skip
     rows = {(row["model"], row["use"]): row for row in found}
-    assert len(rows) == len(found) == 2 * len([e for e in catalogue.entries() if e.weights]) + 1
+    assert len(rows) == len(found) == 2 * len([e for e in zoo.entries() if e.weights]) + 1
     assert rows["MusicTaggerCRNN", "tags"]["path"] == str(cache / TAGGER)
     assert rows["MusicTaggerCRNN", "tags"]["size_mb"] == 3
     notop = rows["VGG16", "features"]
@@ -241,7 +241,7 @@ def test_weights_are_fetched_and_verified(
     [found] = as_json(capsys)
     assert list(found) == ["model", "include_top", "path", "proof", "ok", "problem"]
     assert (found["ok"], found["path"]) == (False, str(path))
-    assert f"expected SHA256 {catalogue.MUSIC_TAGGER.hash}, got " in found["problem"]
+    assert f"expected SHA256 {zoo.MUSIC_TAGGER.hash}, got " in found["problem"]
     assert main(["weights", "verify"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"FIX  {path} (sha256)"
@@ -571,7 +571,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_models_imports_no_tensorflow() -> None:
     done = run("-X", "importtime", "-m", "helpers", "models", "--json")
     assert done.returncode == 0
-    assert len(json.loads(done.stdout)) == len(catalogue.entries())
+    assert len(json.loads(done.stdout)) == len(zoo.entries())
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "helpers.catalogue" in imported
     assert not imported & set(HEAVY)

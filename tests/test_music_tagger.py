@@ -1,6 +1,4 @@
-import ast
 import hashlib
-import re
 import sys
 import wave
 import zipfile
@@ -13,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from helpers import catalogue
-from helpers.applications import music_tagger_crnn as music_tagger
+from helpers import zoo
+from helpers.applications import music_tagger_crnn
 from helpers.applications.music_tagger_crnn import (
     TAGS,
     MusicTaggerCRNN,
@@ -65,8 +63,8 @@ def test_the_published_tags(authors: keras.Model, name: str) -> None:
 
 
 @needs_the_authors_file
-def test_the_file_is_the_catalogues() -> None:
-    file = catalogue.MUSIC_TAGGER
+def test_the_file_is_the_zoos() -> None:
+    file = zoo.MUSIC_TAGGER
     assert hashlib.sha256(AUTHORS.read_bytes()).hexdigest() == file.hash
     assert AUTHORS.name == file.name
     assert MusicTaggerCRNN(weights=None).count_params() == file.parameters
@@ -116,23 +114,25 @@ def test_the_files_running_std_is_a_deviation_of_standardised_clips(authors: ker
 # --- the network ---------------------------------------------------------------------------------
 
 
-def test_parameters_and_outputs() -> None:
-    model = MusicTaggerCRNN(weights=None)
-    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 396_786
+def test_shapes_and_names() -> None:
+    model = MusicTaggerCRNN(weights=None, input_shape=(96, 1366, 1), name="mine")
+    assert model.name == "mine"
     assert model.input_shape == (None, 96, 1366, 1)
     assert model.output_shape == (None, 50)
     assert model.get_layer("frames").output.shape == (None, 15, 128)
-    assert MusicTaggerCRNN(weights=None, include_top=False).output_shape == (None, 32)
-    assert MusicTaggerCRNN(weights=None, classes=7).output_shape == (None, 7)
+    logits = MusicTaggerCRNN(weights=None, classes=7, classifier_activation=None)
+    assert logits.output_shape == (None, 7)
+    assert logits.layers[-1].activation is keras.activations.linear
 
 
 def test_it_builds_on_another_models_output(tmp_path: Path) -> None:
     path = tmp_path / "own.weights.h5"
-    own = MusicTaggerCRNN(weights=None, include_top=False)
+    own = MusicTaggerCRNN(weights=None, include_top=False, pooling="avg")
+    assert own.output_shape == (None, 32)
     own.save_weights(path)
     stereo = keras.Input((96, 1366, 2))
     mono = keras.layers.Conv2D(1, 1, name="mine")(stereo)
-    model = MusicTaggerCRNN(path, mono, include_top=False)
+    model = MusicTaggerCRNN(weights=path, input_tensor=mono, include_top=False)
     assert model.input_shape == (None, 96, 1366, 2)
     for name in ("bn_0_freq", "conv3", "gru1", "gru2"):
         for one, other in zip(
@@ -142,16 +142,18 @@ def test_it_builds_on_another_models_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "fact"),
     [
-        ({"classes": 7}, 'weights="msd" with the top: expected classes=50, got 7'),
-        ({"weights": None, "input_tensor": keras.Input((96, 1300, 1))}, r"\(None, 96, 1366, 1\)"),
+        ({"classes": 7}, "classes=50, got 7"),
+        ({"weights": "imagenet"}, '"msd".*imagenet'),
+        ({"classifier_activation": "softmax"}, '"sigmoid".*softmax'),
+        ({"weights": None, "input_shape": (96, 1300, 1)}, r"\(96, 1366, 1\), got \(96, 1300, 1\)"),
         ({"weights": None, "input_tensor": keras.Input((96, None, 1))}, r"\(None, 96, None, 1\)"),
-        ({"weights": None, "input_tensor": np.zeros(3)}, "expected a Keras tensor"),
     ],
+    ids=["classes", "weights", "activation", "shape", "tensor"],
 )
-def test_arguments_that_do_not_go_together(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ArgumentError, match=reason):
+def test_arguments_that_do_not_go_together(arguments: dict[str, Any], fact: str) -> None:
+    with pytest.raises(ArgumentError, match=fact):
         MusicTaggerCRNN(**arguments)
 
 
@@ -165,7 +167,7 @@ def test_msd_is_the_published_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     MusicTaggerCRNN(weights=None).save_weights(tmp_path / "random.weights.h5")
     monkeypatch.setattr(keras.utils, "get_file", get_file)
     MusicTaggerCRNN()
-    file = catalogue.MUSIC_TAGGER
+    file = zoo.MUSIC_TAGGER
     assert asked == [(file.name, file.url, file.hash)]
 
 
@@ -233,7 +235,8 @@ def arrays() -> Arrays:
 
 @pytest.fixture(scope="module")
 def random_model(arrays: Arrays, tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
-    return MusicTaggerCRNN(write_keras1(tmp_path_factory.mktemp("keras1") / "random.h5", arrays))
+    path = write_keras1(tmp_path_factory.mktemp("keras1") / "random.h5", arrays)
+    return MusicTaggerCRNN(weights=path)
 
 
 def between(model: keras.Model, first: str, last: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -265,72 +268,31 @@ def test_a_gru_by_hand(random_model: keras.Model, arrays: Arrays, name: str, inp
     assert expected.std() > 0.1
 
 
-def test_the_first_block_by_hand(random_model: keras.Model, arrays: Arrays) -> None:
-    decibels = np.random.default_rng(2).normal(-20, 10, (96, 1366))
-    found = between(random_model, "pad", "pool1")(decibels[None, ..., None])[0]
-
-    def bn(maps: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        gamma, beta, mean, variance = (
-            array.astype("float64").reshape(shape) for array in arrays[name].values()
-        )
-        return gamma * (maps - mean) / np.sqrt(variance + 1e-6) + beta
-
-    padded = np.concatenate([np.zeros((96, 37)), decibels, np.zeros((96, 37))], axis=1)
-    frames = bn(padded, "bn_0_freq", (1, 1440))
-    around = np.pad(frames, 1)
-    kernel, bias = arrays["conv1"].values()  # (out, in, rows, columns)
-    maps = np.zeros((96, 1440, 64)) + bias
-    for row in range(3):
-        for column in range(3):  # slid as it is, not turned
-            window = around[row : row + 96, column : column + 1440]
-            maps += window[..., None] * kernel[:, 0, row, column]
-    maps = bn(maps, "bn1", (64,))
-    maps = np.where(maps > 0, maps, np.expm1(np.minimum(maps, 0)))
-    expected = maps.reshape(48, 2, 720, 2, 64).max((1, 3))
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-    assert expected.std() > 1
-
-
 def test_a_convolution_over_channels_by_hand(random_model: keras.Model, arrays: Arrays) -> None:
     maps = np.random.default_rng(3).normal(size=(48, 720, 64))
     found = between(random_model, "conv2", "conv2")(maps[None])[0]
     around = np.pad(maps, ((1, 1), (1, 1), (0, 0)))
     kernel, bias = arrays["conv2"].values()
-    for row, column, out in [(0, 0, 0), (10, 300, 77), (47, 719, 127)]:
-        expected = float(bias[out])
-        for channel in range(64):
-            for i in range(3):
-                for j in range(3):
-                    expected += kernel[out, channel, i, j] * around[row + i, column + j, channel]
-        assert found[row, column, out] == pytest.approx(expected, abs=1e-4)
-
-
-def test_each_tag_has_a_probability_of_its_own(random_model: keras.Model, arrays: Arrays) -> None:
-    features = np.random.default_rng(4).normal(size=(3, 32))
-    kernel, bias = arrays["output"].values()
-    expected = 1 / (1 + np.exp(-(features @ kernel + bias)))
-    found = between(random_model, "output", "output")(features)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for row, column in [(0, 0), (10, 300), (47, 719)]:
+        window = around[row : row + 3, column : column + 3]
+        expected = bias + np.einsum("oijk,jki->o", kernel, window)
+        np.testing.assert_allclose(found[row, column], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "fact"),
     [
-        (lambda arrays: arrays.pop("gru2"), r"missing in the file: gru2/.*unexpected: none"),
-        (lambda arrays: arrays.update(extra=arrays["bn1"]), "missing in the file: none.*extra/"),
-        (
-            lambda arrays: arrays["bn3"].update({"bn3_beta_1:0": np.zeros(127, "float32")}),
-            r"does not fit music_tagger_crnn.*bn3/beta expected \(128,\), got \(127,\)",
-        ),
-        (lambda arrays: arrays["gru1"].pop("gru1_b_h:0"), "gru1: expected"),
+        (lambda arrays: arrays.pop("gru2"), "gru2"),
+        (lambda arrays: arrays.update(extra=arrays["bn1"]), "extra"),
+        (lambda arrays: arrays["bn3"].update({"bn3_beta_1:0": np.zeros(127, "float32")}), "127"),
     ],
-    ids=["a layer missing", "a layer too many", "another shape", "a gate's array missing"],
+    ids=["a layer missing", "a layer too many", "another shape"],
 )
-def test_a_file_that_does_not_fit(change: Any, reason: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit(change: Any, fact: str, tmp_path: Path) -> None:
     arrays = keras1_arrays()
     change(arrays)
-    with pytest.raises(WeightsError, match=reason):
-        MusicTaggerCRNN(write_keras1(tmp_path / "other.h5", arrays))
+    with pytest.raises(WeightsError, match=fact):
+        MusicTaggerCRNN(weights=write_keras1(tmp_path / "other.h5", arrays))
 
 
 # --- sounds --------------------------------------------------------------------------------------
@@ -467,17 +429,14 @@ def test_without_librosa(missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_only_a_sound_needs_librosa() -> None:
-    body = ast.parse(Path(str(music_tagger.__file__)).read_text("utf-8")).body
-    imports = " ".join(ast.unparse(node) for node in body if "Import" in type(node).__name__)
-    assert "numpy" in imports
-    assert not re.search("librosa|soundfile", imports)
+    assert not {"librosa", "soundfile"} & set(vars(music_tagger_crnn))
 
 
 # --- stored spectrograms -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(96, 1366), (1, 1, 96, 1366), (96, 1366, 1), (1, 96, 1366, 1)])
-@pytest.mark.parametrize("dtype", ["float64", "float32", "int16"])
+@pytest.mark.parametrize("shape", [(96, 1366), (1, 96, 1366, 1)])
+@pytest.mark.parametrize("dtype", ["float64", "int16"])
 def test_stored_spectrograms(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
     decibels = np.random.default_rng(0).integers(-40, 40, (96, 1366)).astype(dtype)
     np.save(tmp_path / "clip.npy", decibels.reshape(shape))
@@ -503,40 +462,31 @@ def archive(path: Path) -> None:
         file.writestr("clip.npy", b"")
 
 
-def one_nan(path: Path) -> None:
-    decibels = np.zeros((96, 1366))
-    decibels[5, 5] = np.nan
-    np.save(path, decibels)
-
-
 @pytest.mark.parametrize(
-    ("write", "reason"),
+    ("write", "fact"),
     [
-        (lambda path: None, "no such file"),
-        (empty, "expected a NumPy array"),
-        (text, "expected a NumPy array"),
-        (huge, "expected a NumPy array"),
-        (archive, "expected a NumPy array of numbers, got NpzFile"),
-        (lambda path: np.save(path, np.array([Bomb()]), allow_pickle=True), "it is none"),
-        (lambda path: np.save(path, np.zeros((96, 1366), "U3")), "got <U3"),
-        (lambda path: np.save(path, np.zeros((96, 1366), complex)), "got complex128"),
-        (lambda path: np.save(path, np.zeros((96, 1365))), r"bands by frames, got \(96, 1365\)"),
-        (lambda path: np.save(path, np.zeros((1366, 96))), r"got \(1366, 96\)"),
-        (lambda path: np.save(path, np.zeros(96 * 1366)), r"got \(131136,\)"),
-        (lambda path: np.save(path, np.zeros((2, 96, 1366))), r"got \(2, 96, 1366\)"),
-        (one_nan, "NaN"),
+        (lambda path: None, "No such file"),
+        (empty, "expected a NumPy file"),
+        (text, "expected a NumPy file"),
+        (huge, "expected a NumPy file"),
+        (archive, "expected a NumPy file"),
+        (lambda path: np.save(path, np.array([Bomb()]), allow_pickle=True), "objects"),
+        (lambda path: np.save(path, np.zeros((96, 1366), complex)), "complex128"),
+        (lambda path: np.save(path, np.zeros((1366, 96))), r"\(1366, 96\)"),
+        (lambda path: np.save(path, np.zeros((2, 96, 1366))), r"\(2, 96, 1366\)"),
+        (lambda path: np.save(path, np.full((96, 1366), np.nan)), "NaN"),
     ],
     ids=[
-        "missing", "empty", "text", "huge", "archive", "objects", "words", "complex",
-        "a frame short", "transposed", "flat", "two clips", "NaN",
+        "missing", "empty", "text", "huge", "archive", "objects", "complex", "transposed",
+        "two clips", "NaN",
     ],
 )  # fmt: skip
 def test_no_spectrogram(
-    write: Callable[[Path], Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], Any], fact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "clip.npy")
-    with pytest.raises(DataError, match=f"clip.npy: .*{reason}"):
+    with pytest.raises(DataError, match=f"clip.npy: .*{fact}"):
         read_spectrogram(tmp_path / "clip.npy")
     assert not Path("harm").exists()
 
@@ -552,9 +502,5 @@ def test_tags_are_decoded_by_their_probabilities() -> None:
     assert first == [("jazz", 0.9), ("happy", 0.5), ("rock", 0.2)]
     assert second == [("pop", 0.3), ("rock", 0.1), ("alternative", 0.1)]
     assert len(set(TAGS)) == 50
-
-
-@pytest.mark.parametrize("shape", [(50,), (1, 32), (1, 2, 50)])
-def test_what_holds_no_probabilities(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ArgumentError, match=r"\(N, 50\)"):
-        decode_predictions(np.zeros(shape))
+    with pytest.raises(ArgumentError, match=r"\(N, 50\), got \(1, 32\)"):
+        decode_predictions(np.zeros((1, 32)))

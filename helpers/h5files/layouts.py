@@ -1,348 +1,329 @@
-"""The layouts in which Keras has kept weights, from Keras 1 to 3, opened without trust.
-
-- `nb_layers`: Keras before 1.0; `layer_K/param_P`, named by numbers.
-- `layer_names`: Keras 1 and 2, and `keras.applications`; lists of names in attributes.
-- `whole_model`: `model.save("x.h5")`; the same, below `model_weights`.
-- `keras3_weights`: Keras 3's `model.save_weights("x.weights.h5")`; `layers/TYPE_N/vars/P`.
-- `keras`: Keras 3's `model.save("x.keras")`; the same, in a zip archive.
-- `hdf5`: anything else; its data sets are listed by their group.
-"""
+"""List and read weight files in every layout that Keras has written, without trusting them."""
 
 import contextlib
+import html
 import io
-import itertools
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
+import ml_dtypes
 import numpy as np
 
-from helpers.errors import HelpersError, WeightsError
+from helpers.errors import HelpersError, WeightsError, printable
 
-HDF5_START = b"\x89HDF\r\n\x1a\n"
-ZIP_START = b"PK\x03\x04"
-ARCHIVED = "model.weights.h5"
-
-# Trained weights hardly compress; zeros and lies about sizes do.
-MOST_COMPRESSION = 20
-SMALL = 16 << 20
-MOST_DEPTH = 32
-MOST_NOTES = 1 << 16
-
-# What h5py raises on files that are damaged, or made to do damage.
-DAMAGE = (
-    OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError,
-    AttributeError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError,
-)  # fmt: skip
+LAYOUTS = {
+    "nb_layers": "Keras before 1.0, layers by number",  # layer_K/param_P
+    "layer_names": "Keras 1 and 2, weights by the layers' names",  # listed in attributes
+    "whole_model": "a whole model as HDF5",  # the same, below model_weights
+    "keras3_weights": "Keras 3, weights by the layers' classes",  # layers/CLASS_N/vars/P
+    "keras": "Keras 3, a whole model as an archive",  # the same, in a zip archive
+    "hdf5": "HDF5, and no layout of Keras",  # arrays by their groups
+}
+KERAS3 = ("keras3_weights", "keras")
+KERAS3_ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second: Keras 2.12 and 2.13
 
 
 @dataclass(frozen=True)
-class StoredWeight:
-    """One array of a file; `name` as the file has it, below its layer."""
+class Weight:
+    """An array of a file, as declared; `name` is its name below the layer."""
 
     name: str
-    dataset: h5py.Dataset
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As declared."""
-        return tuple(self.dataset.shape)
+    shape: tuple[int, ...]
+    dtype: str
+    data: h5py.Dataset = field(repr=False, compare=False)
 
     def read(self) -> np.ndarray:
-        """The array.
-
-        Raises:
-            WeightsError: no numbers, or far more of them declared than are stored.
-        """
-        if problem := _unlikely(self.dataset):
-            raise WeightsError(f"{self.dataset.name}: {problem}. Nothing was loaded.")
-        return np.asarray(self.dataset)
+        """Read the array, while the file is open; bfloat16 becomes float32."""
+        array = np.asarray(self.data)
+        if self.dtype == "bfloat16":
+            return array.view(ml_dtypes.bfloat16).astype("float32")
+        return array
 
 
 @dataclass(frozen=True)
-class StoredLayer:
-    """A layer of a file: its name, the key under which the file has it, and its arrays in order."""
+class Layer:
+    """A layer of a file; `key` is the name of its group."""
 
     name: str
-    key: str
-    weights: list[StoredWeight]
-
-
-@dataclass
-class Contents:
-    """An open file: `links` lists what was not followed."""
-
-    path: Path
-    layout: str
-    attributes: dict[str, str]
-    layers: list[StoredLayer]
-    links: list[str] = field(default_factory=list)
+    weights: tuple[Weight, ...]
+    key: str = field(repr=False)
 
     @property
-    def is_keras3(self) -> bool:
-        """Whether Keras 3 wrote it, whose layers are found by their class and its count."""
-        return self.layout in ("keras3_weights", "keras")
+    def parameters(self) -> int:
+        """Numbers in all its arrays."""
+        return sum(math.prod(weight.shape) for weight in self.weights)
 
 
-@contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[Contents]:
-    """Opens a weight file of any layout for reading.
+@dataclass(frozen=True)
+class Tree:
+    """A file's layers and attributes, and the links in it, which are never followed."""
+
+    file: str
+    layout: str
+    attributes: dict[str, str]
+    layers: tuple[Layer, ...]
+    links: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all arrays of the file."""
+        return sum(layer.parameters for layer in self.layers)
+
+    def __str__(self) -> str:
+        lines = self._head()
+        for layer in self.layers:
+            lines += [f"  {layer.name}"] if layer.weights else []
+            lines += [f"    {w.name:32} {w.shape!s:22} {w.dtype}" for w in layer.weights]
+        if empty := sum(not layer.weights for layer in self.layers):
+            lines.append(f"  and {empty} layer{'s' if empty > 1 else ''} without weights")
+        return printable("\n".join(line.replace("\n", "\\n") for line in lines))
+
+    def _repr_html_(self) -> str:
+        """Show a row for each layer, with a bar for its parameters; a click shows its arrays."""
+        most = max((layer.parameters for layer in self.layers), default=0)
+        rows = [f"<div>{html.escape(printable(line))}</div>" for line in self._head()]
+        for layer in (layer for layer in self.layers if layer.weights):
+            words = [layer.name, *(f"{w.name} {w.shape} {w.dtype}" for w in layer.weights)]
+            name, *arrays = (html.escape(printable(word)) for word in words)
+            rows.append(
+                f'<details><summary><meter max="{most}" value="{layer.parameters}"></meter> '
+                f"<code>{name}</code> {layer.parameters:,}</summary>{'<br>'.join(arrays)}</details>"
+            )
+        return "".join(rows)
+
+    def _head(self) -> list[str]:
+        cut = {k: v if len(v) < 73 else f"{v[:72]}…" for k, v in self.attributes.items()}
+        return [
+            f"{self.file}: {LAYOUTS[self.layout]}, {self.parameters:,} parameters",
+            *(f"  {name} = {text}" for name, text in cut.items()),
+            *(f"  not followed: {link}" for link in self.links),
+        ]
+
+
+def tree(path: str | Path) -> Tree:
+    """List a weight file: its layout, and each layer's arrays as declared. Reads no array.
 
     Raises:
-        WeightsError: no such file.
-        WeightsError: no HDF5 file, a damaged one, or one whose layers stand behind links.
+        WeightsError: no such file, no HDF5 or .keras file, or a damaged one.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "a folder, expected a weight file" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: {what}.")
-    try:
-        with contextlib.ExitStack() as stack:
-            source, attributes = _source(path)
-            file = stack.enter_context(h5py.File(source, "r"))
-            contents = _contents(path, file, zipped=source is not path)
-            contents.attributes.update(attributes)
-            yield contents
-    except WeightsError as error:
-        text = str(error)
-        raise WeightsError(text if path.name in text else f"{path.name}: {text}") from None
-    except HelpersError:
-        raise
-    except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise WeightsError(
-            f"{path.name}: damaged, or no weight file ({reason}). Fetch or write it again."
-        ) from error
+    with opened(path) as found:
+        return found
 
 
 def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
-    """All arrays of a weight file: layer → weight → array, in the file's order.
-
-    Args:
-        path: a file in any of the layouts of this module.
+    """Read all arrays of a weight file: layer → weight → array, in the file's order.
 
     Raises:
-        WeightsError: no such file.
-        WeightsError: not readable, or not safe to read.
+        WeightsError: as for `tree`; or the file has links, or declares far more than is in it.
     """
-    with opened(path) as contents:
-        refuse_links(contents)
-        return {
-            layer.name: {weight.name: weight.read() for weight in layer.weights}
-            for layer in contents.layers
-        }
+    with opened(path, to_read=True) as found:
+        return {layer.name: {w.name: w.read() for w in layer.weights} for layer in found.layers}
 
 
-def refuse_links(contents: Contents) -> None:
-    """Raises WeightsError where a file has links, which could lead to any other file."""
-    if contents.links:
+@contextlib.contextmanager
+def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
+    """List a weight file, and keep it open, so that its weights can be read.
+
+    Whatever goes wrong with the file, in here or in the block, is a WeightsError.
+    """
+    path = Path(path)
+    try:
+        # Trained weights hardly compress: what unpacks to more is made to fill the memory.
+        most = 20 * path.stat().st_size + (16 << 20)
+        with path.open("rb") as plain:
+            raw = plain if h5py.is_hdf5(path) else _unpacked(path, most)
+            with h5py.File(path if raw is plain else raw, "r") as file:
+                found = _tree(path, file, raw)
+                if to_read:
+                    _refuse_unsafe(found, most)
+                yield found
+    except HelpersError:
+        raise
+    except Exception as error:  # h5py raises nearly every kind there is
+        reason = str(error) or type(error).__name__
         raise WeightsError(
-            f"{contents.path.name}: it has links ({'; '.join(contents.links[:3])}), and a weight "
-            "file has none. Nothing was loaded."
-        )
+            f"{path.name} cannot be used: {reason}. Fetch it again, or write it anew."
+        ) from error
 
 
-def _outside(dataset: h5py.Dataset) -> str | None:
-    """Says where a data set's numbers are, if not in its own file."""
-    if dataset.is_virtual:
-        return f"a virtual data set, made of {dataset.virtual_sources()[0].file_name}"
-    if dataset.external:
-        return f"kept in another file, {dataset.external[0][0]}"
-    return None
-
-
-def _unlikely(dataset: h5py.Dataset) -> str | None:
-    """Judges a data set by what it declares, before a byte of it is read."""
-    if dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8:
-        return f"expected numbers, got {dataset.dtype}"
-    declared = math.prod(dataset.shape) * dataset.dtype.itemsize
-    stored = dataset.id.get_storage_size()
-    most = max(MOST_COMPRESSION * stored, SMALL if stored else 0) if dataset.chunks else stored
-    if declared > most:
-        return f"declares {declared:,} bytes in shape {dataset.shape}, and {stored:,} are stored"
-    return None
-
-
-def _source(path: Path) -> tuple[Path | io.BytesIO, dict[str, str]]:
-    """What h5py is to open; the weights of an archive are unpacked in memory."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if not start.startswith(ZIP_START):
-        if not h5py.is_hdf5(path):
-            what = _what_it_is(start)
-            raise WeightsError(f"{path.name}: expected an HDF5 or .keras file, got {what}.")
-        return path, {}
+def _unpacked(path: Path, most: int) -> io.BytesIO:
+    """Return the weights out of a .keras archive."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            start = file.read(16).lower()
+        page = start.startswith((b"<!doctype", b"<html"))
+        what = "a web page" if page else f"one that starts with {start!r}"
+        raise ValueError(f"expected an HDF5 or .keras file, got {what}")
     with zipfile.ZipFile(path) as archive:
-        if ARCHIVED not in archive.namelist():
-            raise WeightsError(f"{path.name}: a zip archive without {ARCHIVED}, so no .keras file.")
-        info = archive.getinfo(ARCHIVED)
-        stored = min(info.compress_size, path.stat().st_size)
-        if info.file_size > max(SMALL, MOST_COMPRESSION * stored):
-            raise WeightsError(
-                f"{path.name}: {ARCHIVED} declares {info.file_size:,} bytes, and "
-                f"{stored:,} are stored. Nothing was loaded."
-            )
-        attributes = {}
-        if "metadata.json" in archive.namelist():
-            with archive.open("metadata.json") as member:
-                text = member.read(MOST_NOTES).decode("utf-8", "replace")
-            if match := re.search(r'"keras_version": "([\w.]+)"', text):
-                attributes["keras_version"] = match[1]
-        with archive.open(info) as member:
-            return io.BytesIO(member.read(info.file_size)), attributes
+        info = archive.getinfo("model.weights.h5")
+        if info.file_size > most:
+            raise ValueError(f"its weights declare {info.file_size:,} bytes, more than are stored")
+        return io.BytesIO(archive.read(info))
 
 
-def _what_it_is(start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "a web page"
-    if start.startswith(HDF5_START):
-        return "a damaged HDF5 file"
-    return f"a file that starts with {start[:8]!r}"
+def _refuse_unsafe(found: Tree, most: int) -> None:
+    """Refuse links, what is no number, and more than a file of this size can have."""
+    if found.links:
+        raise ValueError(f"it has links ({'; '.join(found.links[:3])}), and a weight file has none")
+    for weight in (weight for layer in found.layers for weight in layer.weights):
+        kind, size = weight.data.dtype, math.prod(weight.shape) * weight.data.dtype.itemsize
+        most -= size
+        if weight.dtype != "bfloat16" and (kind.kind not in "fiub" or kind.itemsize > 8):
+            raise ValueError(f"{weight.data.name} has {kind}, expected numbers")
+        if most < 0 or (size and not weight.data.id.get_storage_size()):
+            shape = f"{size:,} bytes in shape {weight.shape}"
+            raise ValueError(f"{weight.data.name} declares {shape}, more than are stored")
 
 
-def _contents(path: Path, file: h5py.File, zipped: bool) -> Contents:
-    links = _links(file)
-    attributes = {str(name): _text(value) for name, value in file.attrs.items()}
-    root, layout = file, "hdf5"
-    if _has(file, "model_weights") and _names(file["model_weights"], "layer_names") is not None:
-        root, layout = file["model_weights"], "whole_model"
-        attributes.update({str(k): _text(v) for k, v in root.attrs.items() if k != "layer_names"})
+def _tree(path: Path, file: h5py.File, raw: BinaryIO) -> Tree:
+    items, links = _walk(file)
+    _check_heaps(raw, [item for item in items.values() if isinstance(item, h5py.Dataset)])
+    root, layout, layers = file, "hdf5", _by_group(items)
+    if (names := _names(items.get("/model_weights"), "layer_names")) is not None:
+        root, layout = items["/model_weights"], "whole_model"
+        layers = _by_name(items, "/model_weights", names)
     elif "nb_layers" in file.attrs:
-        layout = "nb_layers"
-    elif _names(file, "layer_names") is not None:
-        layout = "layer_names"
-    elif _has(file, "layers") or _has(file, "_layer_checkpoint_dependencies"):
-        layout = "keras" if zipped else "keras3_weights"
-    attributes.pop("layer_names", None)
-    layers = {
-        "nb_layers": _numbered, "layer_names": _named, "whole_model": _named,
-        "keras3_weights": _by_type, "keras": _by_type, "hdf5": _any,
-    }[layout](root)  # fmt: skip
-    return Contents(path, layout, attributes, list(layers), links)
+        numbers = (f"layer_{k}" for k in range(int(_attribute(file, "nb_layers"))))
+        layout, layers = "nb_layers", _by_name(items, "", numbers)
+    elif (names := _names(file, "layer_names")) is not None:
+        layout, layers = "layer_names", _by_name(items, "", names)
+    elif found := [f"/{name}" for name in KERAS3_ROOTS if f"/{name}" in items]:
+        layout = "keras" if isinstance(raw, io.BytesIO) else "keras3_weights"
+        layers = _by_class(items, found[0])
+    attributes = {
+        name: _text(_attribute(group, name))
+        for group in (file, root)
+        for name in group.attrs
+        if not name.startswith("layer_names")
+    }
+    layers = _by_group(items) if links else layers  # what is listed may be behind a link
+    return Tree(path.name, layout, attributes, tuple(layers), tuple(links))
 
 
-def _numbered(root: h5py.Group) -> Iterator[StoredLayer]:
-    for k in range(int(root.attrs["nb_layers"])):
-        group = _member(root, f"layer_{k}")
-        names = (f"param_{p}" for p in range(int(group.attrs.get("nb_params", 0))))
-        yield _layer(f"layer_{k}", group, names)
-
-
-def _named(root: h5py.Group) -> Iterator[StoredLayer]:
-    for name in _names(root, "layer_names") or []:
-        group = _member(root, name)
-        yield _layer(name, group, _names(group, "weight_names") or [])
-
-
-def _layer(name: str, group: h5py.Group, names: Iterable[str]) -> StoredLayer:
-    return StoredLayer(name, name, [StoredWeight(n, _data(group, n)) for n in names])
-
-
-def _by_type(root: h5py.Group) -> Iterator[StoredLayer]:
-    """Keras 3 names a group by the layer's class, and keeps the layer's name as an attribute."""
-    layers = _member(root, "layers" if _has(root, "layers") else "_layer_checkpoint_dependencies")
-    for key in sorted(layers, key=_natural):
-        group = _member(layers, key)
-        own = group["vars"].attrs.get("name", key) if _has(group, "vars") else key
-        yield StoredLayer(_text(own), key, list(_variables(group, "")))
-
-
-def _variables(group: h5py.Group, prefix: str, depth: int = 0) -> Iterator[StoredWeight]:
-    if depth > MOST_DEPTH:
-        raise WeightsError(f"{group.name}: groups stand {MOST_DEPTH} deep in one another.")
-    names = sorted((n for n in group if _hard(group, n)), key=_natural)
-    if "vars" in names:
-        numbers = _member(group, "vars")
-        for name in sorted(numbers, key=_natural):
-            yield StoredWeight(f"{prefix}{name}", _data(numbers, name))
-    for name in names:
-        # The state of a layer's random numbers is no weight of the model.
-        if name not in ("vars", "seed_generator") and isinstance(group[name], h5py.Group):
-            yield from _variables(group[name], f"{prefix}{name}/", depth + 1)
-
-
-def _any(root: h5py.Group) -> Iterator[StoredLayer]:
-    found: dict[str, list[StoredWeight]] = {}
-    for group in _groups(root):
-        for name in group:
-            if _hard(group, name) and isinstance(group[name], h5py.Dataset):
-                found.setdefault(str(group.name), []).append(StoredWeight(name, group[name]))
-    yield from (StoredLayer(name, name, weights) for name, weights in found.items())
-
-
-def _groups(root: h5py.Group) -> Iterator[h5py.Group]:
-    """A group and those below it, each once, although a hard link may lead back up."""
-    seen, todo = set(), [root]
+def _walk(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
+    """Visit every group and array once; a second link to one is reported like a soft link."""
+    items: dict[str, Any] = {"": file}
+    links, todo, seen = list[str](), [""], {h5py.h5o.get_info(file.id).addr: "/"}
     while todo:
-        group = todo.pop()
-        address = h5py.h5o.get_info(group.id).addr
-        if address not in seen:
-            seen.add(address)
-            yield group
-            inner = [group[name] for name in group if _hard(group, name)]
-            todo += [item for item in reversed(inner) if isinstance(item, h5py.Group)]
+        where = todo.pop()
+        for name in items[where]:
+            path, link = f"{where}/{name}", items[where].get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                links.append(f"{path} → {getattr(link, 'filename', 'here')}, {link.path}")
+                continue
+            item = items[where][name]
+            first = seen.setdefault(h5py.h5o.get_info(item.id).addr, path)
+            if first != path:
+                links.append(f"{path} → here, {first}")
+                continue
+            items[path] = item
+            if isinstance(item, h5py.Group):
+                todo.append(path)
+                if path.count("/") > 32:
+                    raise ValueError("its groups are more than 32 deep")
+            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
+                links.append(f"{path} → {other}, its numbers")
+    return items, links
 
 
-def _links(root: h5py.Group) -> list[str]:
-    found = []
-    for group in _groups(root):
-        for name in group:
-            where = f"{str(group.name).rstrip('/')}/{name}"
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                found.append(f"{where} → {link.filename}, {link.path}")
-            elif isinstance(link, h5py.SoftLink):
-                found.append(f"{where} → {link.path}")
-            elif isinstance(group[name], h5py.Dataset) and (place := _outside(group[name])):
-                found.append(f"{where}: {place}")
-    return found
+def _check_heaps(raw: BinaryIO, arrays: list[h5py.Dataset]) -> None:
+    """Refuse damaged heaps of texts, in which HDF5 (up to 2.0, at least) can loop for ever.
+
+    A heap is "GCOL", its size, and entries with 16 bytes ahead: an index, 0 for the rest that is
+    free, and a size. HDF5 steps from entry to entry, and one of size 0 leads back to itself.
+    """
+    here, places = 0, [(raw.seek(0, io.SEEK_END), 0)]
+    for array in arrays:
+        if array.chunks:
+            array.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
+        elif offset := array.id.get_offset():
+            places.append((offset, array.id.get_storage_size()))
+    for place, length in sorted(places):
+        raw.seek(here)
+        data = raw.read(max(place - here, 0))  # what is between the arrays
+        here = max(here, place + length)
+        start = data.find(b"GCOL\x01")
+        while start >= 0:
+            at, end = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
+            while at + 16 <= end:
+                size = int.from_bytes(data[at + 8 : at + 16], "little")
+                free = data[at : at + 2] == b"\0\0"
+                at += size if free else 16 + (size + 7) // 8 * 8
+                if at > end or end > len(data) or (free and size < 16):
+                    raise ValueError("it is damaged where its texts are")
+            start = data.find(b"GCOL\x01", at)
 
 
-def _hard(group: h5py.Group, name: str) -> bool:
-    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator[Layer]:
+    """Yield layers and arrays as attributes list them or, in the oldest layout, count them."""
+    for name in names:
+        group = _listed(items, f"{root}/{name}")
+        weights: Iterable[str] | None = _names(group, "weight_names")
+        if weights is None:
+            weights = (f"param_{p}" for p in range(int(_attribute(group, "nb_params", 0))))
+        yield Layer(name, tuple(_weight(items, f"{root}/{name}/{w}", w) for w in weights), name)
 
 
-def _has(group: h5py.Group, name: str) -> bool:
-    return name in group and _hard(group, name) and isinstance(group[name], h5py.Group)
+def _by_class(items: dict[str, Any], root: str) -> Iterator[Layer]:
+    """Yield Keras 3's layers, whose group is named by the class, with the name as an attribute."""
+    found: dict[str, list[Weight]] = {}
+    for path in sorted(items, key=lambda path: _natural(path.replace("/vars/", "/"))):
+        if path.startswith(f"{root}/"):
+            key, _, rest = path.removeprefix(f"{root}/").partition("/")
+            weights = found.setdefault(key, [])
+            match = re.fullmatch(r"(|.+/)vars/([^/]+)", rest)
+            # The state of a layer's random numbers is no weight of the model.
+            if match and "seed_generator/" not in match[1]:
+                weights.append(_weight(items, path, match[1] + match[2]))
+    for key, weights in found.items():
+        name = _text(_attribute(items.get(f"{root}/{key}/vars"), "name", key))
+        yield Layer(name, tuple(weights), key)
 
 
-def _member(group: h5py.Group, path: str) -> Any:
-    """What stands at a path, reached without a link."""
-    for part in path.split("/"):
-        if part:
-            if not isinstance(group, h5py.Group) or group.get(part, getlink=True) is None:
-                raise WeightsError(f"{path!r} is listed in the file, and is not there.")
-            if not _hard(group, part):
-                raise WeightsError(f"{path!r} is a link, and a weight file has none.")
-            group = group[part]
-    return group
+def _by_group(items: dict[str, Any]) -> Iterator[Layer]:
+    found: dict[str, list[Weight]] = {}
+    for path in [path for path, item in items.items() if isinstance(item, h5py.Dataset)]:
+        group, _, name = path.rpartition("/")
+        found.setdefault(group or "/", []).append(_weight(items, path, name))
+    yield from (Layer(name, tuple(weights), name) for name, weights in found.items())
 
 
-def _data(group: h5py.Group, path: str) -> h5py.Dataset:
-    found = _member(group, path)
-    if not isinstance(found, h5py.Dataset) or found.shape is None:
-        raise WeightsError(f"{path!r} in {group.name} is no array.")
-    return found
+def _listed(items: dict[str, Any], path: str) -> Any:
+    if path not in items:
+        raise ValueError(f"{path[1:]!r} is listed in it, and is not there")
+    return items[path]
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str] | None:
-    """A list of names in an attribute, or in several: one holds no more than 64 kB."""
-    if attribute in group.attrs:
-        return [_text(name) for name in np.ravel(group.attrs[attribute])]
-    parts: list[str] = []
-    for k in itertools.count():
-        if f"{attribute}{k}" not in group.attrs:
-            return parts or None
-        parts += [_text(name) for name in np.ravel(group.attrs[f"{attribute}{k}"])]
-    return None
+def _weight(items: dict[str, Any], path: str, name: str) -> Weight:
+    data = _listed(items, path)
+    if not isinstance(data, h5py.Dataset) or data.shape is None:
+        raise ValueError(f"{path[1:]!r} is no array")
+    # h5py does not know bfloat16; Keras says in an attribute that it wrote it.
+    special = data.dtype.str == "|V2" and _attribute(data, "dtype") == "bfloat16"
+    return Weight(name, data.shape, "bfloat16" if special else str(data.dtype), data)
+
+
+def _attribute(item: Any, name: str, default: Any = None) -> Any:
+    """Read an attribute of text or numbers; for some other types h5py (3.14, 3.16) crashes."""
+    if item is None or name not in item.attrs:
+        return default
+    kind = item.attrs.get_id(name).get_type().get_class()
+    plain = (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)
+    return item.attrs[name] if kind in plain else default
+
+
+def _names(group: Any, attribute: str) -> list[str] | None:
+    """Read a list of names from an attribute or, if it is longer than 64 kB, from several."""
+    parts = [k for k in getattr(group, "attrs", ()) if re.fullmatch(rf"{attribute}\d*", k)]
+    values = [np.ravel(_attribute(group, part)) for part in sorted(parts, key=_natural)]
+    return [_text(name) for value in values for name in value] if parts else None
 
 
 def _text(value: Any) -> str:
@@ -350,5 +331,5 @@ def _text(value: Any) -> str:
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
-    """Sorts conv2d_2 before conv2d_10."""
+    """Sort conv2d_2 before conv2d_10."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

@@ -1,35 +1,61 @@
-"""Weights of any layout → a Keras 3 model: everything is compared before anything is assigned."""
+"""Load weights of any layout into a Keras 3 model: everything is compared, then assigned."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from helpers.errors import ArgumentError, WeightsError
-from helpers.h5files import kernels, layouts
-from helpers.h5files.conventions import Convention, Conventions, channels_last
-from helpers.h5files.layouts import Contents, StoredLayer, StoredWeight
-from helpers.h5files.pairing import Pair, by_class, pairs
-from helpers.h5files.report import Mismatch, Report, few
+from helpers.errors import ArgumentError, WeightsError, printable
+from helpers.h5files import kernels
+from helpers.h5files.layouts import KERAS3, Layer, Tree, opened
 
 if TYPE_CHECKING:
     import keras
 
+Convention = Literal["tf", "th"]
+Pair = tuple[Any, Layer]  # a layer of the model, and the one of the file
 LONGEST_HEAD = 3  # layers with weights: VGG's
 
 
-@dataclass(frozen=True)
-class _Match:
-    """A variable of the model, the arrays of the file that make it, and how."""
+class Mismatch(NamedTuple):
+    """A weight whose shape in the file is not the model's."""
 
-    name: str
-    variable: Any
-    shape: tuple[int, ...]
-    sources: Sequence[StoredWeight]
-    convert: Callable[[list[np.ndarray]], np.ndarray]
-    note: str = ""
+    weight: str
+    expected: tuple[int, ...]
+    got: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was loaded and what was not, as "layer/weight"; `notes` says what was converted.
+
+    The names are the model's, but those of `unexpected` are the file's.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[Mismatch, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.loaded)} loaded, {len(self.missing)} missing, "
+            f"{len(self.unexpected)} unexpected, {len(self.wrong_shape)} of a wrong shape",
+            *self.notes,
+        ]
+        for what in ("missing", "unexpected"):
+            if names := getattr(self, what):
+                lines.append(f"{what} in the file: {_few(names)}")
+        lines += [f"{w}: expected {expected}, got {got}" for w, expected, got in self.wrong_shape]
+        return printable("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>{html.escape(line)}</div>" for line in str(self).splitlines())
 
 
 def load_weights(
@@ -41,10 +67,9 @@ def load_weights(
     dim_ordering: Convention | None = None,
     trained_kernels: Convention | None = None,
 ) -> Report:
-    """Loads a weight file of any layout into a built model, or refuses it and changes nothing.
+    """Load a weight file of any layout into a built model, or refuse it and change nothing.
 
-    Layers are matched in their order, as Keras does; in a Keras 3 file in the order of each class.
-    All names and shapes are compared, and all arrays read, before the first is assigned.
+    Layers are matched in their order, as Keras does; in a Keras 3 file, in the order of each class.
 
     Args:
         model: any built Keras 3 model, channels last.
@@ -52,19 +77,19 @@ def load_weights(
         by_name: match layers by their names instead; those of one side only are left alone.
         skip_mismatch: leave weights of another shape alone, instead of refusing the file.
         partial: stop where the shorter of file and model ends, instead of refusing the file.
-        dim_ordering: of the file: `"th"` is channels first. By default the shapes and the file's
-            name (`…_th_dim_ordering_…`) decide.
-        trained_kernels: `"th"` where Theano trained the file, so that its kernels are turned by
-            180°. By default the file's name (`…_th_kernels`) and its `backend` decide; where
-            channels come first and nothing says it, it has to be given.
+        dim_ordering: `"th"` if the file has channels first. By default its name
+            (`…_th_dim_ordering_…`) or the shapes tell.
+        trained_kernels: `"th"` if Theano trained the kernels, so that they have to be turned by
+            180°. By default the file's name (`…_th_kernels`) or its `backend` tells; if neither
+            does and channels come first, this argument is needed.
 
     Returns:
         The report: what was loaded, and what was left alone on either side.
 
     Raises:
-        WeightsError: no such file.
-        WeightsError: not safe to read; nothing in it matches; or it does not fit, and then the
-            message names what does not, and the model is as it was.
+        ArgumentError: the model is not built, or a convention is neither th nor tf.
+        WeightsError: the file cannot be read, is not safe to read, or does not fit; the message
+            names what does not. The model is as it was.
 
     Example:
         >>> import tempfile
@@ -77,104 +102,131 @@ def load_weights(
     """
     if not model.built or not model.weights:
         raise ArgumentError(f"{model.name}: it has no weights yet. Build it, on an Input, first.")
-    with layouts.opened(path) as contents:
-        layouts.refuse_links(contents)
-        paired, missing, unexpected = pairs(model, contents, by_name)
-        if (missing or unexpected) and not (by_name or partial):
-            raise WeightsError(_other_layers(contents, model, missing, unexpected))
-        conventions = Conventions.of(contents, paired, dim_ordering, trained_kernels)
-        matches, wrong = [], []
-        for pair in paired:
-            for match in _matches(pair, conventions):
-                if match.shape == tuple(match.variable.shape):
-                    matches.append(match)
-                else:
-                    wrong.append(Mismatch(match.name, tuple(match.variable.shape), match.shape))
-        notes = conventions.notes() if any(len(match.shape) == 4 for match in matches) else ()
-        report = Report(
-            tuple(match.name for match in matches),
-            tuple(f"{layer.name}/{w.name}" for layer in missing for w in layer.weights),
-            tuple(f"{layer.name}/{w.name}" for layer in unexpected for w in layer.weights),
-            tuple(wrong),
-            (*notes, *(match.note for match in matches if match.note)),
+    for argument, said in (("dim_ordering", dim_ordering), ("trained_kernels", trained_kernels)):
+        if said not in (None, "tf", "th"):
+            raise ArgumentError(f'{argument}: expected "tf" or "th", got {said!r}.')
+    found: list[tuple[str, Any, np.ndarray]] = []
+    notes: list[str] = []
+    with opened(path, to_read=True) as tree:
+        pairs, missing, unexpected = _paired(model, tree, by_name)
+        if not pairs or ((missing or unexpected) and not (by_name or partial)):
+            raise WeightsError(_other_layers(tree, model, missing, unexpected))
+        first, turn = _conventions(tree, pairs, dim_ordering, trained_kernels)
+        for layer, stored in pairs:
+            arrays = [weight.read() for weight in stored.weights]
+            if tree.layout in KERAS3:
+                variables = [_variable(layer, weight.name) for weight in stored.weights]
+            else:
+                variables = _in_the_files_order(layer, stored)
+                arrays = _converted(layer, arrays, first, turn, notes)
+            if len(arrays) != len(variables) or {*map(id, variables)} != {*map(id, layer.weights)}:
+                raise WeightsError(
+                    f"{layer.name}: expected {len(layer.weights)} arrays "
+                    f"({_few([v.name for v in layer.weights])}), the file's {stored.name} has "
+                    f"{len(stored.weights)} ({_few([w.name for w in stored.weights])}). "
+                    "Nothing was loaded."
+                )
+            names = [f"{layer.name}/{variable.name}" for variable in variables]
+            found += zip(names, variables, arrays, strict=True)
+    right = [(n, v, a) for n, v, a in found if tuple(v.shape) == a.shape]
+    wrong = [Mismatch(n, tuple(v.shape), a.shape) for n, v, a in found if tuple(v.shape) != a.shape]
+    if not right or (wrong and not skip_mismatch):
+        shapes = [f"{name} expected {expected}, got {got}" for name, expected, got in wrong]
+        raise WeightsError(
+            f"{tree.file} does not fit {model.name}, which is unchanged: {_few(shapes, '; ')}. "
+            "Build the model that it belongs to, or leave these out with skip_mismatch."
         )
-        if wrong and not skip_mismatch:
-            raise WeightsError(
-                f"{contents.path.name} does not fit {model.name}, which is unchanged: "
-                + "; ".join(f"{w} expected {e}, got {g}" for w, e, g in wrong[:5])
-                + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-                + ". Build the model that it belongs to, or leave these out with skip_mismatch."
-            )
-        if not matches:
-            raise WeightsError(
-                f"{contents.path.name}: not one of its {len(contents.layers)} layers "
-                f"({few([layer.name for layer in contents.layers])}) is one of {model.name}'s "
-                f"({few([layer.name for layer in model.layers])}). Nothing was loaded."
-            )
-        arrays = [match.convert([source.read() for source in match.sources]) for match in matches]
-    for match, array in zip(matches, arrays, strict=True):
-        match.variable.assign(array)
-    return report
+    for _, variable, array in right:
+        variable.assign(array)
+    for layer, _ in pairs:
+        _finalize(layer)
+    return Report(
+        tuple(name for name, *_ in right),
+        tuple(f"{layer.name}/{w.name}" for layer in missing for w in layer.weights),
+        tuple(f"{layer.name}/{w.name}" for layer in unexpected for w in layer.weights),
+        tuple(wrong),
+        tuple(dict.fromkeys(notes)),
+    )
 
 
-def _matches(pair: Pair, conventions: Conventions) -> Iterator[_Match]:
-    layer, stored = pair.layer, pair.stored.weights
-    kind = type(layer).__name__
-    if conventions.keras3:
-        found = dict(_tracked(layer, stored, ""))
-        if {weight.name for weight in stored} != set(found):
-            raise WeightsError(_other_arrays(pair, [*found]))
-        for weight in stored:
-            yield _plain(layer, found[weight.name], weight)
-        return
-    variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-    if kind in kernels.GATES and len(stored) == 3 * len(kernels.GATES[kind][0]):
-        yield from _recurrent(layer, kind, stored)
-        return
-    if len(stored) != len(variables):
-        raise WeightsError(_other_arrays(pair, [variable.name for variable in variables]))
-    for variable, weight in zip(_in_the_files_order(variables, stored), stored, strict=True):
-        match = _plain(layer, variable, weight)
-        if kind == "Conv2D" and len(weight.shape) == 4:
-            match = _convolution(match, weight, conventions)
-        elif kind == "Dense" and len(weight.shape) == 2 and conventions.channels_first:
-            match = _after_flatten(match, layer, weight)
-        yield match
-
-
-def _other_arrays(pair: Pair, expected: Sequence[str]) -> str:
+def _paired(
+    model: "keras.Model", tree: Tree, by_name: bool
+) -> tuple[list[Pair], list[Any], list[Layer]]:
+    """Return the layers that belong together, the model's alone, and the file's alone."""
+    here = {key: layer for key, layer in _by_class(model.layers).items() if layer.weights}
+    there = {layer.key: layer for layer in tree.layers if layer.weights}
+    if by_name:
+        here = {layer.name: layer for layer in here.values()}
+        there = {layer.name: layer for layer in there.values()}
+    elif tree.layout not in KERAS3:
+        here = {str(k): layer for k, layer in enumerate(here.values())}
+        there = {str(k): layer for k, layer in enumerate(there.values())}
     return (
-        f"{pair.layer.name}: expected {len(expected)} arrays ({few(expected)}), the file's "
-        f"{pair.stored.name} has {len(pair.stored.weights)} "
-        f"({few([weight.name for weight in pair.stored.weights])}). Nothing was loaded."
+        [(here[key], there[key]) for key in here if key in there],
+        [here[key] for key in here if key not in there],
+        [there[key] for key in there if key not in here],
     )
 
 
-def _plain(layer: Any, variable: Any, weight: StoredWeight) -> _Match:
-    return _Match(
-        f"{layer.name}/{variable.name}", variable, weight.shape, [weight], lambda arrays: arrays[0]
-    )
+def _by_class(layers: Iterable[Any]) -> dict[str, Any]:
+    """Return layers by Keras 3's keys: the class in snake case, numbered from the second on."""
+    keys: dict[str, Any] = {}
+    count: dict[str, int] = {}
+    for layer in layers:
+        name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+        number = count[name] = count.get(name, -1) + 1
+        keys[f"{name}_{number}" if number else name] = layer
+    return keys
 
 
-def _convolution(match: _Match, weight: StoredWeight, conventions: Conventions) -> _Match:
-    first, turn = conventions.channels_first, conventions.turn
-    shape = channels_last(weight.shape) if first else weight.shape
-    return replace(match, shape=shape, convert=lambda a: kernels.kernel(a[0], first, turn))
+def _conventions(
+    tree: Tree, pairs: list[Pair], dim_ordering: str | None, trained_kernels: str | None
+) -> tuple[bool, bool]:
+    """Decide whether kernels are stored channels first, and whether they have to be turned."""
+    if tree.layout in KERAS3:
+        return False, False
+    shapes = [(tuple(layer.weights[0].shape), stored.weights[0].shape) for layer, stored in pairs]
+    shapes = [(wanted, got) for wanted, got in shapes if len(wanted) == len(got) == 4]
+    # Whether each kernel fits as it is, and whether it fits transposed.
+    fits = {(got == wanted, (*got[2:], got[1], got[0]) == wanted) for wanted, got in shapes}
+    by_shape = "th" if (False, True) in fits and (True, False) not in fits else "tf"
+    named = {b: a for a, b in re.findall("(th|tf)_(dim_ordering|kernels)", tree.file.lower())}
+    by_backend = {"theano": "th", None: None}.get(tree.attributes.get("backend"), "tf")
+    first = (dim_ordering or named.get("dim_ordering") or by_shape) == "th"
+    trained = trained_kernels or named.get("kernels") or by_backend
+    if not trained and first and any(wanted[:2] != (1, 1) for wanted, _ in shapes):
+        raise WeightsError(
+            f"{tree.file}: its kernels are stored (out, in, rows, columns), and nothing says "
+            "whether Theano trained it, whose convolution turns each kernel by 180°. Say "
+            'trained_kernels="th" (turned) or trained_kernels="tf" (not). Nothing was loaded.'
+        )
+    return first, trained == "th"
 
 
-def _after_flatten(match: _Match, layer: Any, weight: StoredWeight) -> _Match:
-    shape = _flattened(layer)
-    if shape is None or np.prod(shape) != weight.shape[0]:
-        return match
-    return replace(
-        match,
-        convert=lambda arrays: kernels.dense(arrays[0], shape),
-        note=f"{match.name}: rows reordered, for the map before it was flattened channels first",
-    )
+def _converted(
+    layer: Any, arrays: list[np.ndarray], first: bool, turn: bool, notes: list[str]
+) -> list[np.ndarray]:
+    """Return the arrays of Keras 1 or 2 as Keras 3 has them; add to the notes what was done."""
+    kind = type(layer).__name__
+    if kind in kernels.GATES and len(arrays) == 3 * len(kernels.GATES[kind][0]):
+        return kernels.gates(kind, arrays)
+    if (first or turn) and arrays[0].ndim == 4:
+        if kind != "Conv2D":
+            raise ValueError(f"{layer.name} is a {kind}, and th kernels are for a Conv2D only")
+        arrays = [kernels.kernel(arrays[0], first, turn), *arrays[1:]]
+        notes += ["kernels transposed from (out, in, rows, columns)"] if first else []
+        notes += ["kernels turned by 180°"] if turn else []
+    shape = _flattened(layer) if first and kind == "Dense" else None
+    if shape and arrays[0].ndim == 2 and len(arrays[0]) == np.prod(shape):
+        arrays = [kernels.dense(arrays[0], shape), *arrays[1:]]
+        done = "rows reordered, for the map before it was flattened channels first"
+        notes.append(f"{layer.name}/kernel: {done}")
+    return arrays
 
 
 def _flattened(layer: Any) -> tuple[int, int, int] | None:
-    """(rows, columns, channels) of the map that a Flatten right before a dense layer had."""
+    """Return (rows, columns, channels) of the map that a Flatten right before a layer had."""
     before: Any = layer
     while before is layer or type(before).__name__ == "Dropout":
         before = before.input._keras_history.operation
@@ -184,83 +236,55 @@ def _flattened(layer: Any) -> tuple[int, int, int] | None:
     return rows, columns, channels
 
 
-def _recurrent(layer: Any, kind: str, stored: list[StoredWeight]) -> Iterator[_Match]:
-    """Keras 1 kept three arrays for each gate; Keras 3 has three in all."""
-    if getattr(layer, "reset_after", False):
-        raise WeightsError(
-            f"{layer.name}: expected a GRU with reset_after=False, got reset_after=True. "
-            "The file's multiplies by the reset gate before the matrix. Use Keras 1's recurrent "
-            "activation too, clip(0.2 * x + 0.5, 0, 1). Nothing was loaded."
-        )
-    for part, variable in enumerate(layer.weights):
-        gates = [weight.shape for weight in stored[part::3]]
+def _in_the_files_order(layer: Any, stored: Layer) -> list[Any]:
+    """Return a layer's variables by "layer/weight" if file and model name them so, else in order.
 
-        def convert(arrays: list[np.ndarray], part: int = part) -> np.ndarray:
-            return kernels.gates(kind, arrays)[part]
-
-        shape = (*gates[0][:-1], sum(gate[-1] for gate in gates))
-        yield _Match(f"{layer.name}/{variable.name}", variable, shape, stored, convert)
-
-
-def _in_the_files_order(variables: list[Any], stored: list[StoredWeight]) -> list[Any]:
-    """By "layer/weight" where both sides name theirs so, else as they come.
-
-    A layer made of layers lists what is trainable first, and so differently once it is frozen.
+    A layer made of layers lists what is trainable first: in another order once it is frozen.
     """
-    tails = {"/".join(v.path.split("/")[-2:]): v for v in variables}
-    wanted = ["/".join(w.name.removesuffix(":0").split("/")[-2:]) for w in stored]
-    if len(tails) == len(variables) and sorted(wanted) == sorted(tails):
-        return [tails[name] for name in wanted]
-    return variables
+    variables = [*layer.trainable_weights, *layer.non_trainable_weights]
+    ours = {"/".join(v.path.split("/")[-2:]): v for v in variables}
+    theirs = ["/".join(w.name.removesuffix(":0").split("/")[-2:]) for w in stored.weights]
+    return [ours[name] for name in theirs] if sorted(theirs) == sorted(ours) else variables
 
 
-def _tracked(layer: Any, stored: Sequence[StoredWeight], prefix: str) -> Iterator[tuple[str, Any]]:
-    """A layer's variables by their paths in a Keras 3 file, as far as the file goes."""
-    names = {w.name.removeprefix(prefix).split("/")[0] for w in stored if w.name.startswith(prefix)}
-    inner: set[int] = set()
-    for name in sorted(names):
-        for part, child in _children(layer, name):
-            inner |= {id(variable) for variable in child.weights}
-            yield from _tracked(child, stored, f"{prefix}{part}/")
-    own = [variable for variable in layer.weights if id(variable) not in inner]
-    yield from ((f"{prefix}{k}", variable) for k, variable in enumerate(own))
+def _variable(layer: Any, path: str) -> Any:
+    """Follow a path of a Keras 3 file: attributes, classes in lists of layers, then a number."""
+    *parts, number = path.split("/")
+    for part in parts:
+        layer = layer.get(part) if isinstance(layer, dict) else getattr(layer, part, None)
+        layer = _by_class(layer) if isinstance(layer, list | tuple) else layer
+    store: dict[str, Any] = {}
+    if hasattr(layer, "save_own_variables"):
+        layer.save_own_variables(store)
+    return store.get(number)
 
 
-def _children(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """What stands under a name in a layer: another layer, or, under `layers`, several."""
-    if name == "layers" and hasattr(layer, "layers"):
-        keys = by_class(layer.layers)
-        yield from ((f"layers/{keys[id(one)]}", one) for one in layer.layers)
+def _finalize(layer: Any) -> None:
+    """Let a Normalization compute from the variables what it uses."""
+    for inner in getattr(layer, "layers", []):
+        _finalize(inner)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
+
+
+def _other_layers(tree: Tree, model: Any, missing: list[Any], unexpected: list[Layer]) -> str:
+    """Say how the layers of file and model differ, and in the commonest case why: the head."""
+    side, other, more = ("file", "model", unexpected) if unexpected else ("model", "file", missing)
+    if missing and unexpected:
+        why, todo = "their layers are others", "Build the model that the file belongs to"
+    elif len(more) > LONGEST_HEAD:
+        why, todo = f"the {side} has {len(more)} layers more", "Load what both have with partial"
     else:
-        child = vars(layer).get(name)
-        if hasattr(child, "weights"):
-            yield name, child
-
-
-def _other_layers(
-    contents: Contents, model: "keras.Model", missing: list[Any], unexpected: list[StoredLayer]
-) -> str:
-    """Says how the layers of file and model differ, and in the commonest case why: the head."""
-    if unexpected and not missing and len(unexpected) <= LONGEST_HEAD:
-        outputs = unexpected[-1].weights[-1].shape[-1:]
-        why = f"the file has a {_number(outputs)}-class head, the model has none"
-        todo = "Take the file without the top (notop), or only what the model has, with partial"
-    elif missing and not unexpected and len(missing) <= LONGEST_HEAD:
-        outputs = tuple(missing[-1].weights[-1].shape[-1:])
-        why = f"the model has a {_number(outputs)}-class head, the file has none"
-        todo = "Build the model with include_top=False, or load the rest with partial"
-    elif unexpected and not missing:
-        why = f"the model ends, and the file has {len(unexpected)} layers more"
-        todo = "If the model is the file's beginning, load that with partial"
-    else:
-        why = "their layers are others"
-        todo = "Build the model that the file belongs to, or match layers by_name"
+        classes = more[-1].weights[-1].shape[-1]
+        why = f"the {side} has a {classes}-class head, the {other} has none"
+        todo = "Take both with the top or both without, or load what both have with partial"
+    here, there = ([layer.name for layer in layers] for layers in (missing, unexpected))
     return (
-        f"{contents.path.name} does not fit {model.name}, which is unchanged: {why} "
-        f"(only in the file: {few([layer.name for layer in unexpected])}; "
-        f"only in the model: {few([layer.name for layer in missing])}). {todo}."
+        f"{tree.file} does not fit {model.name}, which is unchanged: {why} (only in the file: "
+        f"{_few(there)}; only in the model: {_few(here)}). {todo}."
     )
 
 
-def _number(shape: tuple[int, ...]) -> str:
-    return str(shape[0]) if shape else "?"
+def _few(names: Sequence[str], comma: str = ", ", most: int = 6) -> str:
+    listed = comma.join(names[:most])
+    return (listed or "none") + (f" and {len(names) - most} more" if len(names) > most else "")

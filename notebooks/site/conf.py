@@ -22,7 +22,7 @@ LABS = "notebooks/labs/source/"
 
 sys.path.insert(0, str(HERE))
 
-project = html_title = "Pretrained image networks"
+project = html_title = "Network image networks"
 language = "en"
 root_doc = "README"
 extensions = ["myst_nb"]
@@ -30,13 +30,12 @@ include_patterns = [
     "README.md",
     "data/README.md",
     "notebooks/*.ipynb",
-    "notebooks/solutions/*.ipynb",
     "notebooks/labs/README.md",
     "notebooks/labs/source/*/*.ipynb",
     "notebooks/site/*.md",
 ]
 # Sphinx walks through every folder that is not excluded.
-exclude_patterns = ["**/.*", ".*", "build", "data/five_classes", "helpers", "tests"]
+exclude_patterns = ["**/.*", ".*", "build", "data/five_classes", "helpers", "tests", "tools"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -62,10 +61,9 @@ NAVIGATION = """
 
 ```{{toctree}}
 :hidden:
-:caption: Labs and solutions
+:caption: Labs
 notebooks/labs/README
 {labs}
-{solutions}
 ```
 
 ```{{toctree}}
@@ -83,7 +81,6 @@ def navigate(_: Sphinx, docname: str, source: list[str]) -> None:
         parts = {
             "lessons": "notebooks/*.ipynb",
             "labs": "notebooks/labs/source/*/*.ipynb",
-            "solutions": "notebooks/solutions/*.ipynb",
             "pages": "notebooks/site/*.md",
         }
         listed = {name: "\n".join(documents(pattern)) for name, pattern in parts.items()}
@@ -108,8 +105,34 @@ def hide_solutions(_: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = nbformat.writes(book)
 
 
+def gather_alt_texts(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Puts the alt texts of a cell's pictures together; MyST-NB knows one for all of them."""
+    if Path(app.env.doc2path(docname)).suffix != ".ipynb":
+        return
+    book = nbformat.reads(source[0], as_version=4)
+    for cell in book.cells:
+        cell.metadata.get("mystnb", {}).get("image", {}).pop("alt", None)
+        cell.metadata["alt"] = [
+            output.metadata.get(kind, {}).get("alt", "")
+            for output in cell.get("outputs", [])
+            for kind in output.get("data", {})
+            if kind.startswith("image/")
+        ]
+    source[0] = nbformat.writes(book)
+
+
+def describe_pictures(_: Sphinx, doctree: nodes.document) -> None:
+    """Gives each picture of a cell its alt text, as `build.py --store` has stored it."""
+    for cell in doctree.findall(nodes.container):
+        if cell.get("nb_element") == "cell_code":
+            texts = cell["cell_metadata"]["alt"]
+            for image, text in zip(cell.findall(nodes.image), texts, strict=True):
+                if text:
+                    image["alt"] = text
+
+
 def describe_figures(_: Sphinx, doctree: nodes.document) -> None:
-    """Gives images without an alternative text the `*Figure N. …*` that the prose has after them.
+    """Gives images without an alt text the `*Figure N. …*` after them; for the older lessons.
 
     As many descriptions as images: each has its own. One description of several images: all have
     it.
@@ -138,6 +161,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Tells Sphinx when to call what."""
     app.connect("source-read", navigate)
     app.connect("source-read", hide_solutions)
+    app.connect("source-read", gather_alt_texts)
+    app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", describe_figures)
     app.connect("build-finished", front_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -132,15 +132,15 @@ def in_memory(folder: str, model: str, threads: str) -> Callable[[], float]:
 
 
 def _network(model: str):  # type: ignore[no-untyped-def]
-    from helpers import catalogue, zoo
+    from helpers import zoo
 
-    class Network(zoo.Pretrained):
+    class Network(zoo.Network):
         def preprocess_pixels(self, pixels):  # type: ignore[no-untyped-def]
             if self.entry.preprocessing == "lite":
                 return (pixels - 127.0) / 128.0
             return pixels / 127.5 - 1.0
 
-    entry = catalogue.find(model)
+    entry = zoo.find(model)
     built = zoo.build(model, include_top=False, pooling="avg", input_shape=(224, 224, 3))
     return Network(model, model, "random", built, entry, 224)
 
@@ -202,7 +202,7 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
     real_choose = engine.choose
     parts = {
         "reading and decoding": (images, "read"),
-        "cropping, resizing, scaling": (zoo.Pretrained, "preprocess"),
+        "cropping, resizing, scaling": (zoo.Network, "preprocess"),
         "choosing the engine: its first batch, both ways": (engine, "choose"),
         "writing and flushing": (partfile.Part, "write"),
         "listing the folder": (datasets, "class_folders"),

@@ -22,9 +22,9 @@ import numpy as np
 from frame import Claim, Table, Worker
 from PIL import Image
 
-from helpers import bottlenecks, catalogue, datasets, finetune, images, zoo
+from helpers import bottlenecks, datasets, finetune, images, zoo
 from helpers.backend import keras
-from helpers.zoo import Pretrained
+from helpers.zoo import Network
 
 BATCH, CLASSES = 16, 2
 PEER = str(Path(__file__).with_name("peer_tensorflow.py"))
@@ -45,14 +45,14 @@ def pictures(folder: Path, count: int, size: int) -> None:
         coarse.resize((size, size), Image.Resampling.BICUBIC).save(path)
 
 
-def network(name: str) -> Pretrained:
+def network(name: str) -> Network:
     """A network with a new head, in the form that `extract` takes."""
     keras.utils.set_random_seed(0)
-    entry = catalogue.find(name)
+    entry = zoo.find(name)
     size = entry.input_size
     base = zoo.build(name, include_top=False, pooling="avg", input_shape=(size, size, 3))
     classes = keras.layers.Dense(CLASSES, activation="softmax")(base.output)
-    return Pretrained(name, name, "random", keras.Model(base.input, classes), entry, size)
+    return Network(name, name, "random", keras.Model(base.input, classes), entry, size)
 
 
 def compiled(model: keras.Model) -> keras.Model:
@@ -61,10 +61,10 @@ def compiled(model: keras.Model) -> keras.Model:
     return model
 
 
-def arrays(net: Pretrained, folder: str) -> tuple[np.ndarray, np.ndarray]:
+def arrays(net: Network, folder: str) -> tuple[np.ndarray, np.ndarray]:
     """The pictures, as the network wants them, and their labels."""
     files = datasets.class_folders(folder)
-    return net.preprocess([images.read(path) for path in files.paths()]), files.labels
+    return net.preprocess([images.load(path) for path in files.paths()]), files.labels
 
 
 def whole(name: str, at: str, folder: str) -> Callable[[], float]:

@@ -34,8 +34,8 @@ def recipe(features: tuple[int, ...]) -> keras.Model:
 
 
 def measure(runs: int) -> list[Table]:
-    averaged = zoo.pretrained(include_top=False, pooling="avg")
-    maps = zoo.pretrained(include_top=False, input_size=150)
+    averaged = zoo.load(include_top=False, pooling="avg")
+    maps = zoo.load(include_top=False, input_size=150)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arrays = {}
@@ -43,7 +43,7 @@ def measure(runs: int) -> list[Table]:
             pictures = datasets.class_folders(datasets.five_classes(part))
             bottlenecks.extract(pictures.root, folder / f"{part}.h5", averaged, progress=False)
             bottlenecks.extract(pictures.root, folder / f"{part}_maps.h5", maps, progress=False)
-            square = np.stack([images.fit(images.read(path), 150) for path in pictures.paths()])
+            square = np.stack([images.crop(images.load(path), 150) for path in pictures.paths()])
             features = maps.model.predict(square / np.float32(255), verbose=0)
             arrays[part] = (features, pictures.labels)
             with h5py.File(folder / f"{part}_maps.h5", "r+") as file:

@@ -64,13 +64,13 @@ def training(path: str) -> Callable[[], float]:
 
 
 def extraction(folder: str, count: str) -> Callable[[], float]:
-    from helpers import bottlenecks, catalogue, zoo
+    from helpers import bottlenecks, zoo
     from helpers.backend import keras
 
     layers = keras.layers
     stack = [keras.Input((SIDE, SIDE, 3)), layers.Conv2D(256, 7, 7), layers.ReLU()]
-    entry = catalogue.find("EfficientNetLite0")
-    net = zoo.Pretrained("Small", "Small", "random", keras.Sequential(stack), entry, SIDE)
+    entry = zoo.find("EfficientNetLite0")
+    net = zoo.Network("Small", "Small", "random", keras.Sequential(stack), entry, SIDE)
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as out:
