@@ -3,14 +3,13 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from helpers import zoo
-from helpers.errors import HelpersError, WeightsError, printable
+from helpers.errors import HelpersError, printable
 
 FACTS = (
     "name", "family", "year", "parameters", "size_mb", "top1", "top5", "depth", "input_size",
@@ -47,13 +46,13 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = command("predict", _predict, "say what pictures show")
     predict.add_argument("images", nargs="+", metavar="IMAGE")
-    predict.add_argument("--model", default="ResNet50", metavar="NAME")
+    predict.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     predict.add_argument("--top", type=_positive, default=5, metavar="K")
 
     extract = command("extract", _extract, "class folders to bottleneck features in one HDF5 file")
     extract.add_argument("folder", metavar="FOLDER")
     extract.add_argument("out", metavar="OUT.h5")
-    extract.add_argument("--model", default="MobileNet", metavar="NAME")
+    extract.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     extract.add_argument("--batch-size", type=_positive, default=32, metavar="N")
     extract.add_argument(
         "--engine",
@@ -78,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     tag.add_argument("--weights", metavar="FILE", help="default: the author's, fetched once")
     tag.add_argument("--top", type=_positive, default=5, metavar="K")
 
-    about = "see, get and prove weight files"
+    about = "list, fetch and verify weight files"
     actions = commands.add_parser("weights", help=about, description=about).add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -86,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch = command("fetch", _weights_fetch, "get weight files", actions)
     fetch.add_argument("models", nargs="+", metavar="NAME")
     fetch.add_argument("--notop", action="store_true", help="the file without the classifier")
-    command("verify", _weights_verify, "prove the weight files that are here", actions)
+    command("verify", _weights_verify, "verify the weight files that are here", actions)
     command("where", _weights_where, "say where weight files are looked for", actions)
     return parser
 
@@ -121,25 +120,27 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from helpers import images, zoo
+    from helpers import images
 
-    net = zoo.load(options.model)
+    network = zoo.load(options.model)
     answers: list[dict[str, Any]] = []
     for file in options.images:
         notes: list[str] = []
         try:
-            picture = images.load(file, notes)
+            picture = images.load(file, notes=notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
             _print_error(error)
             continue
         for note in notes:
             _print_error(f"noted {file}: {note}")
-        best = net.decode(net.model.predict_on_batch(net.preprocess(picture)), options.top)[0]
+        best = network.decode(
+            network.model.predict_on_batch(network.preprocess(picture)), options.top
+        )[0]
         answers.append({
             "file": file,
-            "model": net.name,
-            "weights": net.weights,
+            "model": network.name,
+            "weights": network.weights,
             "predictions": [
                 {"wnid": wnid, "label": label, "probability": probability}
                 for wnid, label, probability in best
@@ -147,47 +148,39 @@ def _predict(options: argparse.Namespace) -> int:
         })  # fmt: skip
         if not options.json:
             shown = ", ".join(f"{label} {probability:.3f}" for _, label, probability in best)
-            print(printable(f"{file} ({net.name}): {shown}"))
+            print(printable(f"{file} ({network.name}): {shown}"))
     if options.json:
         _print_json(answers)
     return 1 if any("error" in answer for answer in answers) else 0
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from helpers import bottlenecks, cluster, datasets, partfile
+    from helpers import bottlenecks, datasets, features
 
-    zoo.find(options.model)  # what is wrong with the command is said before TensorFlow loads
+    # What is wrong with the command is said before TensorFlow loads.
+    zoo.find(options.model)
     datasets.class_folders(options.folder)
-    out = Path(options.out)
-    if not partfile.is_settled(out):
-        with partfile.held(out):
-            pass
-    if options.scheduler or options.workers:
-        cluster.check_installed()
-    from helpers import zoo
-
-    net = zoo.load(options.model, include_top=False, pooling="avg")
+    features.check_writable(Path(options.out))
+    cluster = {"workers": options.workers, "scheduler": options.scheduler}
+    if any(cluster.values()):
+        bottlenecks.check_cluster(**cluster)
+    network = zoo.load(options.model, include_top=False, pooling="avg")
     how = {"batch_size": options.batch_size, "engine": options.engine}
-    if options.scheduler or options.workers:
-        where = {"scheduler": options.scheduler, "workers": options.workers}
-        done = cluster.extract(options.folder, out, net, **where, **how)
-    else:
-        done = bottlenecks.extract(options.folder, out, net, **how)
+    done = bottlenecks.extract(options.folder, options.out, network, **how, **cluster)
     for file, reason in done.skipped:
         _print_error(f"skipped {file}: {reason}")
     for file, note in done.noted:
         _print_error(f"noted {file}: {note}")
     if options.json:
-        skipped = [{"file": file, "reason": reason} for file, reason in done.skipped]
-        found = dataclasses.asdict(done) | {"skipped": skipped}
+        found = dataclasses.asdict(done)
+        found["skipped"] = [{"file": file, "reason": reason} for file, reason in done.skipped]
         del found["noted"]
         if not done.note:
             del found["note"]
         _print_json(found)
     else:
-        model = bottlenecks.describe(out)["fingerprint"]["model"]
         print(
-            f"{options.out}: {done.images} pictures through {model}, "
+            f"{options.out}: {done.images} pictures through {network.name}, "
             f"{len(done.skipped)} skipped, {done.seconds:.1f} s "
             f"({done.images_per_second:.0f} pictures/s, {done.engine})"
         )
@@ -195,9 +188,9 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from helpers import finetune
+    from helpers import heads
 
-    head = finetune.train_head(options.train, options.test, seed=options.seed)
+    head = heads.train(options.train, options.test, seed=options.seed)
     if options.json:
         fields = ("accuracy", "loss", "classes", "epochs", "seconds")
         _print_json({field: getattr(head, field) for field in fields})
@@ -231,14 +224,9 @@ def _tag(options: argparse.Namespace) -> int:
     stored = options.file.lower().endswith(".npy")
     read = music_tagger.read_spectrogram if stored else music_tagger.preprocess_input
     clip = read(options.file)
-    if not options.weights and weights.policy() == "bundled":
-        raise WeightsError(
-            "HELPERS_WEIGHTS=bundled asks for what came by pip, and no music tagger did. Set it to "
-            "auto: its weight file (1.5 MB) is then looked for here, and downloaded once. Or give "
-            "a file with --weights."
-        )
-    path = options.weights or weights.fetch(weights.MUSIC_TAGGER)
-    model = music_tagger.MusicTaggerCRNN(path)
+    model = music_tagger.MusicTaggerCRNN(
+        weights=options.weights or weights.fetch("MusicTaggerCRNN")
+    )
     probabilities = model.predict_on_batch(clip[None])
     tags = music_tagger.decode_predictions(probabilities, options.top)[0]
     if options.json:
@@ -255,13 +243,13 @@ def _weights_list(options: argparse.Namespace) -> int:
     listing = weights.listing()
     rows: list[dict[str, Any]] = []
     for found in listing:
-        here = found.copies[0] if found.copies else None
+        size = found.path.stat().st_size / 2**20 if found.path else found.file.size_mb
         rows.append({
             "model": found.model,
             "include_top": found.include_top,
             "use": found.use,
-            "size_mb": round(here.stat().st_size / 2**20 if here else found.file.size_mb, 1),
-            "path": str(here) if here else None,
+            "size_mb": round(size, 1),
+            "path": str(found.path) if found.path else None,
             "arrived_mb": round(found.arrived / 2**20, 1),
             "file": found.file.name,
             "url": found.file.url,
@@ -272,13 +260,12 @@ def _weights_list(options: argparse.Namespace) -> int:
         return 0
     print(f"{'model':20}{'for':13}{'MB':>6}  where")
     for row in rows:
-        broken = f"{row['arrived_mb']} MB have come; fetch goes on from there"
-        where = row["path"] or (broken if row["arrived_mb"] else "-")
+        unfinished = f"{row['arrived_mb']} MB have come; fetch goes on from there"
+        where = row["path"] or (unfinished if row["arrived_mb"] else "-")
         print(f"{row['model']:20}{row['use']:13}{row['size_mb']:>6.0f}  {where}")
-    print(
-        f"{sum(row['path'] is not None for row in rows)} of {len(rows)} files are here; the sizes "
-        f"of the others are computed. {zoo.BUNDLED} needs none: it came by pip."
-    )
+    here = sum(row["path"] is not None for row in rows)
+    print(f"{here} of {len(rows)} files are here; the sizes of the others are computed.")
+    print(f"{zoo.BUNDLED} needs none: its weights came with pip.")
     return 0
 
 
@@ -306,44 +293,37 @@ def _weights_fetch(options: argparse.Namespace) -> int:
 def _weights_verify(options: argparse.Namespace) -> int:
     from helpers import weights
 
-    proofs = weights.verify()
+    found = weights.verify()
     if options.json:
         _print_json([
             {
-                "model": proof.model,
-                "include_top": proof.include_top,
-                "path": str(proof.path),
-                "proof": proof.proof,
-                "ok": not proof.problem,
-                "problem": proof.problem or None,
+                "model": file.model,
+                "include_top": file.include_top,
+                "path": str(file.path),
+                "verified_by": file.verified_by,
+                "ok": not file.problem,
+                "problem": file.problem or None,
             }
-            for proof in proofs
+            for file in found
         ])  # fmt: skip
     else:
-        for proof in proofs:
-            print(f"{'FIX' if proof.problem else 'ok '}  {proof.path} ({proof.proof})")
-            if proof.problem:
-                print(f"     {proof.problem.removesuffix('.')}. Remove it, and fetch it again.")
-        print(f"{len(proofs)} files are here, {sum(not p.problem for p in proofs)} of them right.")
-    return 1 if any(proof.problem for proof in proofs) else 0
+        for file in found:
+            print(f"{'FIX' if file.problem else 'ok '}  {file.path} ({file.verified_by})")
+            if file.problem:
+                print(f"     {file.problem.removesuffix('.')}. Remove it, and fetch it again.")
+        right = sum(not file.problem for file in found)
+        print(f"{len(found)} files are here, {right} of them right.")
+    return 1 if any(file.problem for file in found) else 0
 
 
 def _weights_where(options: argparse.Namespace) -> int:
-    from helpers import weights
+    from helpers import downloads, weights
 
-    places = [
-        {"place": str(folder), "use": "searched", "exists": folder.is_dir()}
-        for folder in weights.folders()
-    ]
-    places[-1]["use"] = "searched, and downloaded to"
-    places += [
-        {
-            "place": mirror,
-            "use": "mirror",
-            "exists": None if "://" in mirror else os.path.isdir(mirror),
-        }
-        for mirror in weights.mirrors()
-    ]
+    cache = weights.cache()
+    places = [{"place": str(cache), "use": "searched, and fetched to", "exists": cache.is_dir()}]
+    for mirror in weights.mirrors():
+        exists = None if "://" in mirror else Path(mirror).is_dir()
+        places.append({"place": downloads.shown(mirror), "use": "mirror", "exists": exists})
     if options.json:
         _print_json(places)
     else:

@@ -34,6 +34,9 @@ PHOTOGRAPHS = {
     "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),  # in uniform
     "hubble_deep_field": ("skimage", "data/hubble_deep_field.jpg"),  # galaxies
     "retina": ("skimage", "data/retina.jpg"),
+    "camera": ("skimage", "data/camera.png"),  # a photographer with a tripod; these are grey
+    "moon": ("skimage", "data/moon.png"),
+    "brick": ("skimage", "data/brick.png"),
 }
 
 

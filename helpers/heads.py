@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers import bottlenecks as features
+from helpers import features
 from helpers.errors import DataError
 
 if TYPE_CHECKING:

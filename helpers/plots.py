@@ -21,8 +21,8 @@ from matplotlib.text import Text
 from helpers.errors import printable
 
 if TYPE_CHECKING:
-    from helpers.zoo import Entry
     from helpers.finetune import FreezeCost
+    from helpers.zoo import Entry
 
 # Okabe and Ito, "Color Universal Design" (2008).
 PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999"

@@ -30,19 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="keras-home-")
     config.add_cleanup(folder.cleanup)
     os.environ["KERAS_HOME"] = folder.name
-    os.environ["HELPERS_WEIGHTS"] = "bundled"  # for the fixtures that are made once
 
 
 @pytest.fixture(autouse=True)
 def keras_home(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Every test: the bundled weights, an empty cache, and no way to the network."""
+    """Give every test an empty cache, and no way to the network."""
     home = tmp_path_factory.mktemp("keras-home")
     monkeypatch.setenv("KERAS_HOME", str(home))
-    monkeypatch.setenv("HELPERS_WEIGHTS", "bundled")
-    for name in ("HELPERS_WEIGHTS_DIR", "HELPERS_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("HELPERS_MIRROR", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -62,7 +59,7 @@ def network() -> "Network":
     """The bundled network with its top."""
     from helpers import zoo
 
-    return zoo.load("EfficientNetLite0")
+    return zoo.load()
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -601,4 +601,4 @@ def test_a_misspelt_model_is_no_traceback() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert lines == ["helpers: No model 'VGG-16x' in the catalogue. Did you mean VGG16?"]
+    assert lines == ["helpers: No model 'VGG-16x' in the zoo. Did you mean VGG16?"]
