@@ -23,7 +23,7 @@ from helpers.errors import ArgumentError, PictureError, printable
 
 if TYPE_CHECKING:
     from helpers.finetune import FreezeCost
-    from helpers.zoo import Network as Network
+    from helpers.zoo import Network
 
 
 class Panel(ipywidgets.VBox):

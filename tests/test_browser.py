@@ -17,7 +17,7 @@ from conftest import ROOT, picture
 from PIL import Image
 from test_lab import Lab, start_lab
 
-from helpers import catalogue as zoo
+from helpers import zoo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -37,10 +37,10 @@ CELLS = [
     f"""
 import time
 import numpy as np
-from helpers import catalogue as zoo
+from helpers import zoo
 from helpers import datasets, finetune, widgets
 from helpers.backend import keras
-from helpers.zoo import pretrained as load
+from helpers.zoo import load
 
 network = load()
 photographs = datasets.photographs()

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from helpers import catalogue as zoo
-from helpers import plots
+from helpers import plots, zoo
 from helpers.finetune import FreezeCost
 
 BEST = [("n1", "Egyptian_cat", 0.5), ("n2", "tabby", 0.25)]

@@ -18,12 +18,11 @@ import pytest
 from conftest import ROOT, picture
 from PIL import Image
 
-from helpers import catalogue as zoo
-from helpers import widgets
+from helpers import widgets, zoo
 from helpers.backend import keras
 from helpers.errors import ArgumentError
 from helpers.finetune import FreezeCost
-from helpers.zoo import Network as Network
+from helpers.zoo import Network
 
 EVIL = "<script>alert(1)</script>"
 WORK = {"EfficientNetLite0": 0.4, "VGG16": 15.4}
