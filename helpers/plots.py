@@ -10,7 +10,7 @@ import io
 import itertools
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 import numpy as np
@@ -40,30 +40,35 @@ def _style() -> Iterator[None]:
 
 
 @_style()
-def top_bars(
-    image: np.ndarray,
-    answers: Mapping[str, Sequence[tuple[str, str, float]]],
+def answers(
+    pictures: Sequence[Any],
+    predictions: Sequence[Sequence[tuple[str, str, float]]],
+    captions: Sequence[str] = (),
     title: str = "",
     alt: str = "",
 ) -> Image:
-    """Draw a picture, and beside it the best labels of one or more networks as bars.
+    """Draw pictures in a row, and below each its best labels as bars.
 
     Args:
-        image: (rows, columns, 3) uint8.
-        answers: from a network's name to what its `decode` gives for this picture.
+        pictures: arrays (rows, columns, 3), uint8, or Pillow images.
+        predictions: for each what `decode_predictions` gives for it, the best label first.
+        captions: above each, such as a network's name.
     """
-    figure = Figure(figsize=(3 + 3 * len(answers), 2.6))
-    axes = figure.subplots(1, 1 + len(answers))
-    axes[0].imshow(image)
-    axes[0].set_axis_off()
-    for axis, (name, best) in zip(axes[1:], answers.items(), strict=True):
-        labels = [label.replace("_", " ") for _, label, _ in best]
-        values = [probability for *_, probability in best]
-        bars = axis.barh(labels, values, color=[BLUE] + [GREY] * (len(values) - 1))
-        axis.bar_label(bars, fmt="%.2f", padding=3)
-        axis.invert_yaxis()
-        axis.set(xlim=(0, 1.18), xticks=[0, 0.5, 1], xlabel="probability", title=name)
-    return _image(figure, title, alt)
+    top = max(len(rows) for rows in predictions)
+    side = min(2.4, 10 / len(pictures))
+    size = side * len(pictures), side + 0.22 * top + (0.2 if captions else 0)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(2, len(pictures), squeeze=False, height_ratios=[side, 0.22 * top]).T
+    for place, (above, below) in enumerate(axes):
+        above.imshow(np.asarray(pictures[place]), cmap="gray")
+        above.set_axis_off()
+        above.set_title(captions[place] if captions else "")
+        for row, (_, label, probability) in enumerate(predictions[place]):
+            below.barh(row, probability, height=0.9, color=SKY if row == 0 else "#DDDDDD")
+            below.text(0.02, row, f"{label.replace('_', ' ')} {probability:.2f}", va="center")
+        below.set(xlim=(0, 1), ylim=(top - 0.5, -0.5))
+        below.set_axis_off()
+    return _image(figure, title, alt, dpi=115)
 
 
 @_style()

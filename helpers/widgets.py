@@ -140,23 +140,22 @@ class Predictor(Panel):
                 path.write_bytes(file.content)
                 self._answer(file.name, path)
 
-    def _answer(self, name: str, picture: np.ndarray | Path) -> None:
+    def _answer(self, shown: str, picture: np.ndarray | Path) -> None:
         try:
             pixels = picture if isinstance(picture, np.ndarray) else images.load(picture)
         except PictureError as error:
-            self.show(None, str(error).replace(str(picture), name))
+            self.show(None, str(error).replace(str(picture), shown))
             return
-        best = {
-            network.name: network.decode(
-                network.model.predict_on_batch(network.preprocess(pixels))
-            )[0]
+        names = [network.name for network in self.networks]
+        best = [
+            network.decode(network.model.predict_on_batch(network.preprocess(pixels)))[0]
             for network in self.networks
-        }
-        answers = "; ".join(
-            f"{network} says {labels[0][1].replace('_', ' ')}, {labels[0][2]:.2f}"
-            for network, labels in best.items()
+        ]
+        said = "; ".join(
+            f"{name} says {rows[0][1].replace('_', ' ')}, {rows[0][2]:.2f}"
+            for name, rows in zip(names, best, strict=True)
         )
-        self.show(plots.top_bars(pixels, best), f"{name}: {answers}.")
+        self.show(plots.answers([pixels] * len(best), best, names), f"{shown}: {said}.")
 
 
 class LayerExplorer(Panel):

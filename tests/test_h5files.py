@@ -298,28 +298,28 @@ def test_partial_stops_where_the_shorter_ends(layout: str, tmp_path: Path) -> No
 
 
 def test_vgg16_by_parts(tmp_path: Path) -> None:
-    """The sequential VGG16 takes the functional one's weights, and so does a part of it."""
-    from helpers.applications import vgg16
-
-    functional = vgg16.functional((32, 32, 3), include_top=False)
+    """A sequential VGG16 with names of its own takes the functional one's weights; so does a part."""
+    functional = keras.applications.VGG16(False, weights=None, input_shape=(32, 32, 3))
     inner = functional.get_layer("block2_pool").output
     both = keras.Model(functional.inputs, [functional.output, inner])
     picture = np.random.default_rng(0).random((1, 32, 32, 3), "float32")
     wanted, wanted_inside = both.predict_on_batch(picture)
-    sequential = vgg16.sequential((32, 32, 3), include_top=False)
-    first_layers = vgg16.sequential((32, 32, 3), include_top=False).layers[:10]
-    part = keras.Sequential([keras.Input((32, 32, 3)), *first_layers])
-    assert [layer.name for layer in part.layers if layer.weights] == [
-        "conv1_1", "conv1_2", "conv2_1", "conv2_2",
-    ]  # fmt: skip
+
+    def sequential(layers: int | None = None) -> "keras.Model":
+        configs = [(type(layer), layer.get_config()) for layer in functional.layers[1:layers]]
+        copies = [kind.from_config(c | {"name": f"my_{c['name']}"}) for kind, c in configs]
+        return keras.Sequential([keras.Input((32, 32, 3)), *copies])
+
+    whole, part = sequential(), sequential(7)
+    assert part.layers[-1].name == "my_block2_pool"
     for write in (by_number, by_name):
         write(tmp_path / "x.h5", functional)
-        for model in (sequential, part):
+        for model in (whole, part):
             model.set_weights([np.zeros(w.shape) for w in model.weights])
-        assert not np.allclose(sequential.predict_on_batch(picture), wanted, atol=1e-6)
-        assert len(h5files.load_weights(sequential, tmp_path / "x.h5").loaded) == 26
-        assert np.allclose(sequential.predict_on_batch(picture), wanted, atol=1e-6)
-        with pytest.raises(WeightsError, match=r"9 layers more .*beginning, .*with partial"):
+        assert not np.allclose(whole.predict_on_batch(picture), wanted, atol=1e-6)
+        assert len(h5files.load_weights(whole, tmp_path / "x.h5").loaded) == 26
+        assert np.allclose(whole.predict_on_batch(picture), wanted, atol=1e-6)
+        with pytest.raises(WeightsError, match=r"9 layers more.*partial"):
             h5files.load_weights(part, tmp_path / "x.h5")
         report = h5files.load_weights(part, tmp_path / "x.h5", partial=True)
         assert (len(report.loaded), len(report.unexpected)) == (8, 18)

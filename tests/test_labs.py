@@ -105,7 +105,7 @@ def networks_made_once(
     """Building a network, and Keras's tracing of it, take longer than most cells."""
     from helpers import zoo
 
-    monkeypatch.setattr(zoo, "pretrained", cached_networks)
+    monkeypatch.setattr(zoo, "load", cached_networks)
 
 
 @each_lab

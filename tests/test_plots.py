@@ -39,15 +39,15 @@ def opened(shown: Shown) -> Image.Image:
     return image
 
 
-def test_bars_show_the_answers_best_first(drawn: list[Figure]) -> None:
-    shown = plots.top_bars(picture(0), {"One": BEST, "Other": BEST[:1]}, "Two networks")
+def test_answers_show_each_picture_over_its_labels(drawn: list[Figure]) -> None:
+    shown = plots.answers([picture(0), picture(1)], [BEST, BEST[:1]], ["One", "Other"], "Two")
     assert np.asarray(opened(shown)).std() > 10
-    _, one, other = drawn[0].axes
-    assert drawn[0].get_suptitle() == "Two networks"
+    one, labels, other, _ = drawn[0].axes
+    assert drawn[0].get_suptitle() == "Two"
     assert (one.get_title(), other.get_title()) == ("One", "Other")
-    assert [label.get_text() for label in one.get_yticklabels()] == ["Egyptian cat", "tabby"]
-    assert [bar.get_width() for bar in one.patches if isinstance(bar, Rectangle)] == [0.5, 0.25]
-    assert one.yaxis_inverted()
+    assert [text.get_text() for text in labels.texts] == ["Egyptian cat 0.50", "tabby 0.25"]
+    assert [bar.get_width() for bar in labels.patches if isinstance(bar, Rectangle)] == [0.5, 0.25]
+    assert labels.yaxis_inverted()
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, SHARED, Answer, Server, mind_permissions
 
 from helpers import h5files, weights, zoo
-from helpers.zoo import WeightFile
 from helpers.errors import ArgumentError, WeightsError
+from helpers.zoo import WeightFile
 
 UNHASHED = "mobilenet_1_0_224_tf.h5"
 UNHASHED_PARAMETERS = 4_253_864
@@ -47,7 +47,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         file = WeightFile(f"{name}.h5", f"https://keras.invalid/{name}.h5", md5(content), 2500)
         row = zoo.names().index(name)
         entries[row] = dataclasses.replace(entries[row], weights=file)
-    monkeypatch.setattr(catalogue, "entries", lambda: tuple(entries))
+    monkeypatch.setattr(zoo, "entries", lambda: tuple(entries))
     return contents
 
 
@@ -233,7 +233,7 @@ def test_keras_finds_what_was_copied_from_a_folder_without_a_network(
 ) -> None:
     file = WeightFile("mobilenet_2_5_224_tf_no_top.h5", "https://keras.invalid/x", None, 218_544)
     entry = dataclasses.replace(zoo.find("MobileNet"), weights_notop=file)
-    monkeypatch.setattr(catalogue, "entries", lambda: (entry,))
+    monkeypatch.setattr(zoo, "entries", lambda: (entry,))
     stick = tmp_path / "USB stick"
     stick.mkdir()
     if made:

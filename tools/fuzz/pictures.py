@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def read(path: Path) -> None:
     """The target: a picture is an RGB array of bytes, or a PictureError."""
-    pixels = images.load(path, [])
+    pixels = images.load(path, notes=[])
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise TypeError(f"no RGB picture: {pixels.shape} {pixels.dtype}")
 
