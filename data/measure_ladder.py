@@ -1,4 +1,4 @@
-"""Measures how far four ways of learning get on data/five_classes, and prints a Markdown table.
+"""Measure how far four ways of learning get on data/five_classes, and prints a Markdown table.
 
     python data/measure_ladder.py              # three seeds, under ten minutes
     python data/measure_ladder.py --seeds 1    # about three minutes
@@ -47,14 +47,14 @@ class Pictures:
     labels: np.ndarray
 
     def shrunk(self, size: int) -> np.ndarray:
-        """Returns them as (N, size, size, 3) in 0..1."""
+        """Return them as (N, size, size, 3) in 0..1."""
         images = (
             Image.fromarray(p).resize((size, size), Image.Resampling.BOX) for p in self.pixels
         )
         return np.stack([np.asarray(image) for image in images]).astype("float32") / 255
 
     def varied(self, rng: np.random.Generator) -> np.ndarray:
-        """Returns copies cropped, mirrored and with red, green and blue exchanged.
+        """Return copies cropped, mirrored and with red, green and blue exchanged.
 
         Colour says nothing about the class here (see data/README.md), so exchanging it is fair.
         """
@@ -69,7 +69,7 @@ class Pictures:
 
 
 def load(folder: Path) -> Pictures:
-    """Returns the pictures of a folder with one folder per class."""
+    """Return the pictures of a folder with one folder per class."""
     paths = sorted(folder.glob("*/*.jpg"))
     nouns = sorted({path.parent.name for path in paths})
     pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
@@ -77,25 +77,25 @@ def load(folder: Path) -> Pictures:
 
 
 def score(guesses: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the share of right guesses in per cent; guesses are labels or probabilities."""
+    """Return the share of right guesses in per cent; guesses are labels or probabilities."""
     guesses = guesses.argmax(-1) if guesses.ndim == 2 else guesses
     return 100 * float((guesses == labels).mean())
 
 
 def compiled(model: keras.Model, rate: Any) -> keras.Model:
-    """Returns the model, ready to be trained by Adam."""
+    """Return the model, ready to be trained by Adam."""
     model.compile(keras.optimizers.Adam(rate), loss="sparse_categorical_crossentropy")
     return model
 
 
 def until_best(model: keras.Model, rows: Rows, held_out: Rows, epochs: int, patience: int) -> None:
-    """Trains until the held-out loss has not fallen for `patience` epochs; keeps the best."""
+    """Train until the held-out loss has not fallen for `patience` epochs; keeps the best."""
     stop = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
     model.fit(*rows, 32, epochs, verbose=0, validation_data=held_out, callbacks=[stop])
 
 
 def small_cnn() -> keras.Model:
-    """Returns four convolutions with pooling and a dense layer, 98 000 weights."""
+    """Return four convolutions with pooling and a dense layer, 98 000 weights."""
     layers = keras.layers
     model = keras.Sequential([keras.Input((CNN_PIXELS, CNN_PIXELS, 3))])
     for filters in (16, 32, 64, 128):
@@ -108,13 +108,13 @@ def small_cnn() -> keras.Model:
 
 
 def linear_head(features: int) -> keras.Model:
-    """Returns one dense layer with a softmax."""
+    """Return one dense layer with a softmax."""
     dense = keras.layers.Dense(CLASSES, activation="softmax")
     return keras.Sequential([keras.Input((features,)), dense])
 
 
 def fine_tuned(upper: keras.Model, maps: np.ndarray, labels: np.ndarray, seed: int) -> keras.Model:
-    """Returns `upper` with a new head, trained on cached maps, (1 + VARIANTS, N, h, w, channels).
+    """Return `upper` with a new head, trained on cached maps, (1 + VARIANTS, N, h, w, channels).
 
     Every epoch meets each picture in one of its variants. The number of epochs is fixed and the
     rate falls along a cosine, so there is nothing to choose.
@@ -134,7 +134,7 @@ def fine_tuned(upper: keras.Model, maps: np.ndarray, labels: np.ndarray, seed: i
 
 
 def measure(folder: Path, seeds: int) -> dict[str, list[float]]:
-    """Returns the test accuracies of every rung, one per seed, in per cent."""
+    """Return the test accuracies of every rung, one per seed, in per cent."""
     pictures, test = load(folder / "train"), load(folder / "test")
     network = EfficientNetLite0(include_top=False, weights="imagenet")
     lower = keras.Model(network.input, network.get_layer(CUT).output)
@@ -194,7 +194,7 @@ def _cached(lower: keras.Model, pixels: np.ndarray, bar: tqdm) -> np.ndarray:
 
 
 def write(results: dict[str, list[float]], path: Path) -> None:
-    """Keeps the figures for the notebooks: per cent of the test pictures, mean and extremes."""
+    """Keep the figures for the notebooks: per cent of the test pictures, mean and extremes."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rung", "mean", "lowest", "highest"])
@@ -205,7 +205,7 @@ def write(results: dict[str, list[float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Prints the table, and writes it to ladder.csv."""
+    """Print the table, and writes it to ladder.csv."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,8 +1,7 @@
 """Keras and TensorFlow, imported without TensorFlow's start-up messages, and with oneDNN in use.
 
-oneDNN is Intel's library of convolutions and matrix products. On processors without AVX-512 it is
-off unless it is asked for before TensorFlow is imported; EfficientNet-Lite0 then trains in about
-half the time (tools/benchmarks/RESULTS.md). `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
+oneDNN, Intel's library, makes training about twice as fast on processors without AVX-512, where it
+is off by default. `TF_ENABLE_ONEDNN_OPTS=0` leaves it off.
 """
 
 import contextlib
@@ -11,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from helpers.errors import ArgumentError
 
@@ -21,8 +21,7 @@ SETTINGS = {"backend": "tensorflow", "image_data_format": "channels_last", "floa
 def error_stream_held_back() -> Iterator[None]:
     """Hold back what C++ code writes to the error stream, and show it only after an exception.
 
-    TensorFlow writes "oneDNN custom operations are on" and the like while its libraries are
-    loaded, before any variable or function can stop it
+    Nothing else stops all that TensorFlow writes while its libraries are loaded
     (https://github.com/tensorflow/tensorflow/issues/100442).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,21 +46,15 @@ def error_stream_held_back() -> Iterator[None]:
 
 def _check_settings() -> None:
     """Refuse settings that this package cannot work with, before Keras acts on them."""
-    path = os.path.join(
-        os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"), "keras.json"
-    )
-    try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
-    except (OSError, ValueError):  # Keras takes its defaults then
-        settings = {}
-    variable = os.environ.get("KERAS_BACKEND")
-    if variable:
-        settings["backend"] = variable
+    path = Path(os.environ.get("KERAS_HOME") or "~/.keras", "keras.json").expanduser()
+    settings = {}
+    with contextlib.suppress(OSError, ValueError):  # Keras takes its defaults then
+        settings = json.loads(path.read_text(encoding="utf-8"))
     for key, expected in SETTINGS.items():
-        found = settings.get(key, expected)
+        found, where = settings.get(key, expected), f'"{key}" in {path}'
+        if key == "backend" and os.environ.get("KERAS_BACKEND"):
+            found, where = os.environ["KERAS_BACKEND"], "KERAS_BACKEND"
         if found != expected:
-            where = "KERAS_BACKEND" if key == "backend" and variable else f'"{key}" in {path}'
             raise ArgumentError(f"{where}: expected {expected}, got {found}. Set it to {expected}.")
 
 

@@ -1,11 +1,10 @@
 """Class folders of pictures: your own, the course's drawings, and well-known public ones."""
 
+import contextlib
+import csv
 import importlib.util
 import os
-import tarfile
-import tempfile
 import unicodedata
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,86 +14,44 @@ from helpers import downloads, images, weights
 from helpers.errors import DataError, nearest
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-# What operating systems and NAS boxes put into folders by themselves, in lower case. Names that
-# begin with a dot are ignored too.
+# What operating systems put into folders by themselves, in lower case.
 IGNORED = {
     "thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin",
     "system volume information", "lost+found",
 }  # fmt: skip
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-# Photographs in the wheels of packages that the course needs: name → (package, file).
-PHOTOGRAPHS = {
-    "chelsea": ("skimage", "data/chelsea.png"),  # a cat
-    "coffee": ("skimage", "data/coffee.png"),
-    "rocket": ("skimage", "data/rocket.jpg"),
-    "astronaut": ("skimage", "data/astronaut.png"),
-    "china": ("sklearn", "datasets/images/china.jpg"),  # a palace
-    "flower": ("sklearn", "datasets/images/flower.jpg"),
-    "motorcycle": ("skimage", "data/motorcycle_left.png"),
-    "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),  # in uniform
-    "hubble_deep_field": ("skimage", "data/hubble_deep_field.jpg"),  # galaxies
-    "retina": ("skimage", "data/retina.jpg"),
-    "camera": ("skimage", "data/camera.png"),  # a photographer with a tripod; these are grey
-    "moon": ("skimage", "data/moon.png"),
-    "brick": ("skimage", "data/brick.png"),
-}
 
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """A published archive (its name, address, SHA-256), and where its class folders are in it."""
+    """A published archive, its SHA-256, who states that, and where its class folders are in it."""
 
     name: str
     url: str
     hash: str
+    hash_source: str
     folder: str
     about: str
     licence: str
     source: str
 
 
-# The first two hashes are in TensorFlow Datasets' repository, datasets/tf_flowers/checksums.tsv and
-# datasets/imagenette/checksums.tsv. Of the third, Zenodo publishes size and MD5: 94,658,721 bytes,
-# f46e308c4d50d4bf32fedad2d3d62f3b; the SHA-256 of that file is stated by several of its users.
-PUBLIC = {
-    "flowers": PublicDataset(
-        "flower_photos.tgz",
-        "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
-        "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
-        "flower_photos",
-        "3,670 photographs of 5 flowers (229 MB)",
-        "CC BY 2.0, the photographers are named in LICENSE.txt beside the class folders",
-        "https://www.tensorflow.org/datasets/catalog/tf_flowers",
-    ),
-    "imagenette": PublicDataset(
-        "imagenette2-160.tgz",
-        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
-        "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5",
-        "imagenette2-160/train",
-        "9,469 photographs of 10 classes of ImageNet, named by WordNet id (99 MB); 3,925 more to "
-        "test with are in ../val",
-        "Apache 2.0, as fast.ai publishes it; ImageNet, whose pictures they are, gives them for "
-        "research and education that are not commercial",
-        "https://github.com/fastai/imagenette",
-    ),
-    "eurosat": PublicDataset(
-        "EuroSAT_RGB.zip",
-        "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",
-        "b4f5b234ecb7d7ff9c6cddb046543b4717c53fd6e9815be6c0e80cc614f51b90",
-        "EuroSAT_RGB",
-        "27,000 satellite pictures of 10 kinds of land, 64 x 64 (95 MB)",
-        "MIT, by Helber, Bischke, Dengel and Borth; Sentinel-2 data of the EU's Copernicus",
-        "https://zenodo.org/records/7711810",
-    ),
-}
+def _table(name: str) -> list[dict[str, str]]:
+    with (DATA / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+PUBLIC = {row.pop("dataset"): PublicDataset(**row) for row in _table("public_datasets.csv")}
+# Photographs in the wheels of packages that the course needs: name → (package, file).
+PHOTOGRAPHS = {row["name"]: (row["package"], row["file"]) for row in _table("photographs.csv")}
 
 
 @dataclass(frozen=True)
 class ClassFolders:
     """A folder with one folder a class: `files[i]` (relative to `root`) shows `classes[labels[i]]`.
 
-    Classes are in alphabetical order, and files in order of class and name: the same on every
-    machine, never shuffled. `skipped` has (link, reason) for each link that is not followed.
+    Classes and files are in alphabetical order. `skipped` has (link, reason) for each link that is
+    not followed.
     """
 
     root: Path
@@ -112,16 +69,13 @@ class ClassFolders:
 
     def stats(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Look up size and time of change of files: (N, 2), int64; -1 for those that are gone."""
-
-        def look(row: int) -> tuple[int, int]:
-            try:
-                found = os.stat(self.root / self.files[row])
-            except OSError:
-                return -1, -1
-            return found.st_size, found.st_mtime_ns
-
         rows = np.arange(len(self)) if rows is None else rows
-        return np.array([look(row) for row in rows.tolist()], "int64").reshape(-1, 2)
+        found = np.full((len(rows), 2), -1, "int64")
+        for i, row in enumerate(rows):
+            with contextlib.suppress(OSError):
+                status = os.stat(self.root / self.files[row])
+                found[i] = status.st_size, status.st_mtime_ns
+        return found
 
     def changed(self, seen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Tell which rows' files, by default of all, are not as `stats` saw all of them."""
@@ -134,13 +88,7 @@ def class_folders(root: str | Path) -> ClassFolders:
 
     A class is a folder in `root`, and has all files that lie in it or in its sub-folders. Links
     are followed. Hidden files and folders, and those of systems such as `__MACOSX`, are ignored.
-
-    Args:
-        root: the folder that has one folder for each class.
-
-    Returns:
-        the classes and files, in alphabetical order. Names keep their bytes where they are not
-        UTF-8, as `os.fsdecode` does it.
+    Names that are not UTF-8 keep their bytes, as `os.fsdecode` does it.
 
     Raises:
         DataError: no such folder, no class folders, an empty one, only splits (train, test), or
@@ -162,40 +110,18 @@ def class_folders(root: str | Path) -> ClassFolders:
 
 
 def five_classes(split: str) -> Path:
-    """Find the drawings that the course ships, of a bus, dinosaur, elephant, flower and horse.
+    """Find the class folders of the drawings that the course ships.
 
     Args:
         split: `"train"` (5 × 100 drawings) or `"test"` (5 × 20).
-
-    Returns:
-        the folder of their class folders.
-
-    Raises:
-        DataError: another split, or the drawings are not beside the package.
     """
-    folder = DATA / "five_classes" / split
     if split not in ("train", "test"):
-        raise DataError(
-            f"No split {split!r} of the five classes. {nearest(split, ['train', 'test'])}"
-        )
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: not there. Install the package from the course's folder: pip install -e ."
-        )
-    return folder
+        raise DataError(f"No split {split!r}. {nearest(split, ['train', 'test'])}")
+    return DATA / "five_classes" / split
 
 
 def photograph(name: str) -> Path:
-    """Find a photograph that comes with scikit-image, scikit-learn or Matplotlib.
-
-    Args:
-        name: one of `PHOTOGRAPHS`, such as `"coffee"`.
-
-    Returns:
-        the path of its JPEG or PNG file.
-
-    Raises:
-        DataError: an unknown name, or the package came without its photographs.
+    """Find one of the `PHOTOGRAPHS` that come with other packages.
 
     Example:
         >>> photograph("coffee").name
@@ -205,10 +131,7 @@ def photograph(name: str) -> Path:
         raise DataError(f"No photograph {name!r}. {nearest(name, PHOTOGRAPHS)}")
     package, file = PHOTOGRAPHS[name]
     spec = importlib.util.find_spec(package)  # nothing is imported
-    path = Path(spec.origin or "").parent / file if spec else Path(package, file)
-    if not path.is_file():
-        raise DataError(f"{path}: not there. Install {package} again, with pip.")
-    return path
+    return Path(str(spec and spec.origin)).parent / file
 
 
 def photographs() -> dict[str, np.ndarray]:
@@ -219,80 +142,58 @@ def photographs() -> dict[str, np.ndarray]:
 def get(name: str) -> Path:
     """Download a well-known public data set, unless it is here already.
 
-    The archive and the folder are kept where Keras keeps its data sets, `~/.keras/datasets` or
-    below `KERAS_HOME`, and `HELPERS_MIRROR` is asked first. Licence and source are printed.
+    It is kept where Keras keeps its data sets, and `HELPERS_MIRROR` is asked first. Licence and
+    source are printed.
 
     Args:
         name: one of `PUBLIC`.
 
     Returns:
-        the folder of its class folders.
+        The folder of its class folders.
 
     Raises:
-        DataError: an unknown name, or there is no room to unpack it.
-        DownloadError: the archive could not be had; says what was tried, and where to put it.
+        DownloadError: the archive could not be had or unpacked; says what was tried.
     """
     if name not in PUBLIC:
         raise DataError(f"No data set {name!r}. {nearest(name, PUBLIC)}")
     wanted = PUBLIC[name]
     print(f"{name}: {wanted.about}. Licence: {wanted.licence}. Source: {wanted.source}")
-    home = weights.cache().parent / "datasets"
+    home = weights.cache().with_name("datasets")
     if not (home / name).is_dir():
-        _unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
+        downloads.unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
     return home / name / wanted.folder
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .zip or .tar.gz file, whose hash is verified, into a folder that appears whole."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-            new = Path(beside) / folder.name
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as zipped:
-                    zipped.extractall(new)
-            else:
-                with tarfile.open(archive) as tarred:
-                    tarred.extractall(new, filter="data")
-            if not folder.is_dir():  # another process may have been quicker
-                os.replace(new, folder)
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"{archive}: cannot be unpacked into {folder} ({error}).") from error
 
 
 def _walk(root: Path) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
     """List the files of each class, and the links that are not followed with their reasons."""
     files: dict[str, list[str]] = {}
     skipped: list[tuple[str, str]] = []
-    real = Path(os.path.realpath(root))
+    real = root.resolve()
     above = {str(folder) for folder in (real, *real.parents)}
     seen: set[tuple[str, str]] = set()
     for folder, folders, names in os.walk(root, onerror=_cannot_list, followlinks=True):
         within = Path(folder).relative_to(root).parts
-        folders[:] = [name for name in folders if not _is_ignored(name)]
         # Links last, so that a folder is listed under its own name where a link leads to it too.
-        folders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
-        for name in [*folders]:
+        links_last = sorted(folders, key=lambda name: (os.path.islink(f"{folder}/{name}"), name))
+        folders.clear()
+        for name in [*links_last, *names]:
             path = "/".join((*within, name))
-            target = os.path.realpath(os.path.join(folder, name))
-            if target in above or (path.split("/")[0], target) in seen:
-                skipped.append((path, "a link to a folder that is listed already"))
-                folders.remove(name)
-            seen.add((path.split("/")[0], target))
-        if not within:
-            files = {name: [] for name in sorted(folders)}
-        for name in names:
-            path = "/".join((*within, name))
-            if _is_ignored(name):
+            if name.startswith(".") or name.lower() in IGNORED:
                 continue
-            if not os.path.exists(os.path.join(folder, name)):
+            if not os.path.exists(root / path):
                 skipped.append((path, "a link that leads nowhere"))
+            elif os.path.isdir(root / path):
+                target = (path.split("/")[0], os.path.realpath(root / path))
+                if target[1] in above or target in seen:
+                    skipped.append((path, "a link to a folder that is listed already"))
+                else:
+                    seen.add(target)
+                    folders.append(name)
             elif within:
                 files[within[0]].append(path)
+        if not within:
+            files = {name: [] for name in sorted(folders)}
     return {name: sorted(found) for name, found in files.items()}, skipped
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in IGNORED
 
 
 def _cannot_list(error: OSError) -> None:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,56 +19,60 @@ import urllib3
 from tqdm.auto import tqdm
 
 from helpers import console
-from helpers.errors import DownloadError, HelpersError
+from helpers.errors import DownloadError
 
 CHUNK, SECONDS = 1 << 16, 15.0  # a source that needs longer to answer, or for 64 kB, is given up
 TRIES = 5  # of a source that breaks off in the middle of the file
 
 
-class PublishedFile(Protocol):
-    """What is known of a file before it's here."""
+class _PublishedFile(Protocol):
+    @property
+    def name(self) -> str: ...
 
     @property
-    def name(self) -> str:
-        """Its name, here and on mirrors."""
+    def url(self) -> str: ...
 
     @property
-    def url(self) -> str:
-        """Where it's published."""
-
-    @property
-    def hash(self) -> str | None:
-        """Its MD5 or SHA-256 in hexadecimal digits, or None if none is published."""
+    def hash(self) -> str | None: ...
 
 
-Check = Callable[[Path, Any], None]
+def wrong_hash(path: Path, file: _PublishedFile) -> str:
+    """Say how a file's hash differs from the published one; `""` if it's the same."""
+    kind = algorithm(str(file.hash))
+    found = pooch.file_hash(str(path), kind)
+    return "" if found == file.hash else f"expected {kind.upper()} {file.hash}, got {found}"
 
 
 def fetch(
-    file: PublishedFile, folder: Path, mirrors: Sequence[str] = (), check: Check | None = None
+    file: _PublishedFile,
+    folder: Path,
+    mirrors: Sequence[str] = (),
+    check: Callable[[Path, Any], str] = wrong_hash,
 ) -> Path:
     """Download a published file into a folder, unless the right one is there already.
 
     The bytes go to NAME.part, where the next call resumes a download that broke off; the file gets
-    its name once its hash is verified. Of several processes, one downloads and the others wait.
+    its name once it's checked. Of several processes, one downloads and the others wait.
 
     Args:
-        file: its name, URL and hash.
+        file: its name, its URL, and its MD5 or SHA-256 in hexadecimal digits. Without a hash, None,
+            it's downloaded whole each time.
         folder: where to keep it; made if need be.
         mirrors: base URLs and folders to try first, in order.
-        check: verifies a file without a published hash, which is downloaded whole each time:
-            `check(path, file)` raises a HelpersError.
+        check: `check(path, file)` says what is wrong with a file that has come, or `""`.
 
     Raises:
         DownloadError: no source has the file (the message lists them), or the folder can't keep it.
     """
-    path, tried = folder / file.name, []
+    path, part, tried = folder / file.name, folder / f"{file.name}.part", []
     try:
         with _locked(folder, file.name):
+            if file.hash and path.is_file() and not wrong_hash(path, file):
+                return path
             for source in [*(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors), file.url]:
-                problem = _retrieve(source, file, path, check)
+                problem = _retrieve(source, file, part, check)
                 if not problem:
-                    return path
+                    return part.replace(path)
                 tried.append(f"{shown(source)}: {problem}")
     except OSError as error:  # of this machine
         raise DownloadError(
@@ -131,67 +136,56 @@ class _SourceError(Exception):
     """Why the next source must be tried."""
 
 
-def _retrieve(source: str, file: PublishedFile, path: Path, check: Check | None) -> str:
+def _retrieve(
+    source: str, file: _PublishedFile, part: Path, check: Callable[[Path, Any], str]
+) -> str:
     """Download a file from one source; return what is wrong with the source, or `""`."""
-    pooch.get_logger().setLevel("WARNING")  # it would print the URL, with its password
-    part = path.with_name(f"{file.name}.part")
-    known, target = (f"{algorithm(file.hash)}:{file.hash}", path) if file.hash else (None, part)
     problem = ""
     for _ in range(TRIES):
         if not file.hash:
             part.unlink(missing_ok=True)  # nothing says that its bytes are of the same version
-        downloader = _Downloader(part)
         try:
-            pooch.retrieve(source, known, target.name, target.parent, downloader=downloader)
-            if not file.hash:
-                if check:
-                    check(part, file)
-                os.replace(part, path)
-            return ""
+            resumed = _download(source, part)
         except _SourceError as error:
             return str(error)
         except urllib3.exceptions.HTTPError:
             problem = "broke off before the end of the file"
-        except (ValueError, HelpersError) as error:  # ValueError: pooch found another hash
-            part.unlink(missing_ok=True)
-            hashes = re.search(r"expected \S+ but got \w+", str(error))
-            problem = f"sent another file ({hashes[0] if hashes else error})"
-            if not downloader.resumed:
-                break
+            continue
         except OSError:
             part.unlink(missing_ok=True)  # a full disk stays full otherwise
             raise
+        wrong = check(part, file)
+        if not wrong:
+            return ""
+        part.unlink()
+        problem = f"sent another file ({wrong})"
+        if not resumed:
+            break
     return problem
 
 
-class _Downloader:
-    """Fill NAME.part from where it ends, then hand it over to pooch."""
-
-    def __init__(self, part: Path) -> None:
-        self.part, self.resumed = part, False
-
-    def __call__(self, source: str, output_file: str, _: Any) -> None:
-        stream = _read(source, self.part.stat().st_size if self.part.is_file() else 0)
-        with ThreadPool(1) as thread:  # a thread that hangs is left behind
-            start, size = _next(stream, thread)
-            left, free = (size or 0) - start, shutil.disk_usage(self.part.parent).free
-            if left > free:
-                sizes = f"{left / 1e6:,.1f} MB are left, {free / 1e6:,.1f} MB are free"
-                raise _SourceError(f"sends more than fits on the disk ({sizes})")
-            chunk = _next(stream, thread)
-            if not start and chunk.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
-                raise _SourceError("sent a web page; if this network has a log-in page, log in")
-            self.resumed, out = start > 0, console.stream()
-            bar = tqdm(
-                desc=self.part.stem, initial=start, total=size, unit="B", unit_scale=True, file=out,
-                disable=not (console.in_notebook() or (out and out.isatty())),
-            )  # fmt: skip
-            with bar, self.part.open("ab" if start else "wb") as file:
-                while chunk:
-                    file.write(chunk)
-                    bar.update(len(chunk))
-                    chunk = _next(stream, thread)
-        os.replace(self.part, output_file)
+def _download(source: str, part: Path) -> bool:
+    """Fill NAME.part from where it ends; tell whether the source went on from there."""
+    stream = _read(source, part.stat().st_size if part.is_file() else 0)
+    with ThreadPool(1) as thread:  # a thread that hangs is left behind
+        start, size = _next(stream, thread)
+        left, free = (size or 0) - start, shutil.disk_usage(part.parent).free
+        if left > free:
+            sizes = f"{left / 1e6:,.1f} MB are left, {free / 1e6:,.1f} MB are free"
+            raise _SourceError(f"sends more than fits on the disk ({sizes})")
+        chunk = _next(stream, thread)
+        if not start and chunk.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
+            raise _SourceError("sent a web page; if this network has a log-in page, log in")
+        bar = tqdm(
+            desc=part.stem, initial=start, total=size, unit="B", unit_scale=True,
+            disable=None if sys.stderr else True,  # None: only where it isn't a terminal's
+        )  # fmt: skip
+        with bar, part.open("ab" if start else "wb") as output:
+            while chunk:
+                output.write(chunk)
+                bar.update(len(chunk))
+                chunk = _next(stream, thread)
+    return start > 0
 
 
 def _next(stream: Iterator[Any], thread: ThreadPool) -> Any:

@@ -18,8 +18,8 @@ MUSIC_TAGGER = "MusicTaggerCRNN"
 class Listed:
     """A published weight file, and what of it is here.
 
-    `path` is None if it isn't in the cache; `arrived` counts the bytes of an unfinished download;
-    `problem` says why the file in the cache is a wrong one, and only `verify` looks for that.
+    `arrived` counts the bytes of an unfinished download; `problem` says why the file in the cache
+    is a wrong one, and only `verify` looks for that.
     """
 
     model: str
@@ -68,11 +68,8 @@ def published(name: str, include_top: bool = True) -> zoo.WeightFile | None:
     """Return a model's published weight file, or None if its weights come with pip.
 
     Args:
-        name: a model of the catalogue, or `"MusicTaggerCRNN"`, whose one file includes the top.
-        include_top: whether to return the file with the classifier or the one without.
-
-    Raises:
-        ArgumentError: an unknown name.
+        name: a model of the catalogue, or `"MusicTaggerCRNN"`.
+        include_top: whether to return the file with the classifier; the music tagger has but one.
 
     >>> published("VGG16").name
     'vgg16_weights_tf_dim_ordering_tf_kernels.h5'
@@ -91,9 +88,7 @@ def find(name: str, include_top: bool = True) -> Path | None:
     """Return a model's weight file if it's in the cache and the right one, else None."""
     file = published(name, include_top)
     path = cache() / file.name if file else None
-    if file and path and path.is_file() and not _problem(path, file):
-        return path
-    return None
+    return path if file and path and path.is_file() and not wrong(path, file) else None
 
 
 def fetch(name: str, include_top: bool = True) -> Path:
@@ -110,7 +105,7 @@ def fetch(name: str, include_top: bool = True) -> Path:
     if file is None:
         raise ArgumentError(f"{name} has no weight file to fetch: its weights come with pip.")
     try:
-        return find(name, include_top) or downloads.fetch(file, cache(), mirrors(), check)
+        return find(name, include_top) or downloads.fetch(file, cache(), mirrors(), wrong)
     except DownloadError as error:
         raise WeightsError(
             f"{error} Or set HELPERS_MIRROR to a folder or URL that has it, or KERAS_HOME to a "
@@ -118,23 +113,21 @@ def fetch(name: str, include_top: bool = True) -> Path:
         ) from error
 
 
-def check(path: Path, file: zoo.WeightFile) -> None:
-    """Verify a weight file by its hash, or by its number of parameters if no hash is published.
+def wrong(path: Path, file: zoo.WeightFile) -> str:
+    """Say what is wrong with a weight file: its hash, or else its parameters; `""` if nothing."""
+    from helpers import h5files  # here: it imports h5py
 
-    Raises:
-        WeightsError: another hash or number, or no whole HDF5 file.
-    """
-    if file.hash:
-        kind = downloads.algorithm(file.hash)
-        expected, found = file.hash, pooch.file_hash(str(path), kind)
-        what = kind.upper()
-    else:
-        from helpers import h5files  # here: it imports h5py
-
-        expected, found = f"{file.parameters:,}", f"{h5files.tree(path).parameters:,}"
-        what = "parameters"
-    if found != expected:
-        raise WeightsError(f"{downloads.shown(path)}: expected {what} {expected}, got {found}.")
+    try:
+        if file.hash:
+            return downloads.wrong_hash(path, file)
+        found = h5files.tree(path).parameters
+    except (HelpersError, OSError) as error:
+        return str(error)
+    return (
+        ""
+        if found == file.parameters
+        else f"expected {file.parameters:,} parameters, got {found:,}"
+    )
 
 
 def listing() -> list[Listed]:
@@ -153,15 +146,7 @@ def listing() -> list[Listed]:
 def verify() -> list[Listed]:
     """Check every published weight file that is in the cache; see `Listed.problem`."""
     return [
-        dataclasses.replace(found, problem=_problem(found.path, found.file))
+        dataclasses.replace(found, problem=wrong(found.path, found.file))
         for found in listing()
         if found.path
     ]
-
-
-def _problem(path: Path, file: zoo.WeightFile) -> str:
-    try:
-        check(path, file)
-    except (HelpersError, OSError) as error:
-        return str(error)
-    return ""

@@ -181,7 +181,7 @@ def test_a_file_without_a_hash_is_checked_by_the_caller_and_never_resumed(
     [
         (status(404), "404 Not Found"),
         (status(503), "503 Service Unavailable"),
-        (BAD, f"expected md5:{File('').hash} but got {hashlib.md5(BAD).hexdigest()}"),
+        (BAD, f"expected MD5 {File('').hash}, got {hashlib.md5(BAD).hexdigest()}"),
         (b"", "but got d41d8cd98f00b204e9800998ecf8427e"),
         (PAGE, "sent a web page"),
         (status(302, Location="file:///etc/passwd"), "isn't safe"),

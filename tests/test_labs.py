@@ -158,6 +158,7 @@ def test_two_wrong_answers_stand_for_each_task(lab: str) -> None:
     assert all(a["thought"] and a["hint"] for answers in recorded.values() for a in answers)
 
 
+@pytest.mark.slow
 @each_lab
 @pytest.mark.usefixtures("networks_made_once")
 def test_solutions_get_full_marks_and_wrong_answers_a_hint(lab: str) -> None:
@@ -191,6 +192,7 @@ def test_the_untouched_lab_gets_nothing(lab: str, tmp_path: Path) -> None:
     assert points == {grade_id(cell): 0 for cell in code if is_grade(cell)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the libraries under nbgrader
 def test_nbgrader_marks_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own kernel and gradebook; a warning costs nothing, a changed test gains nothing."""

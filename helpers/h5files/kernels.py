@@ -1,11 +1,8 @@
 """Convert weights that were trained with Theano ("th"), and those of Keras 1's recurrent layers.
 
-Two things differ from TensorFlow's ("tf"), and the files' names say which:
-`th_dim_ordering`: channels come first. A kernel is stored as (out, in, rows, columns), and Flatten
-lists all positions of a channel before the next channel, so the rows of the first dense layer's
-kernel have another order, too.
-`th_kernels`: Theano turns each kernel by 180° before it slides it over the picture (mathematics'
-convolution); TensorFlow does not (a cross-correlation), so the kernel is turned when it is loaded.
+`th_dim_ordering` in a file's name: channels come first, in kernels and where a map is flattened.
+`th_kernels`: Theano turns each kernel by 180° before it slides it over the picture (a convolution);
+TensorFlow does not (a cross-correlation).
 """
 
 from collections.abc import Sequence
@@ -21,8 +18,7 @@ def kernel(stored: np.ndarray, channels_first: bool = True, turn: bool = True) -
 
     Args:
         stored: (out, in, rows, columns), or with `channels_first=False` (rows, columns, in, out).
-        channels_first: the file has th's dimension ordering.
-        turn: the file has th's kernels, to be turned by 180°.
+        turn: by 180°, for kernels that Theano trained.
 
     >>> kernel(np.arange(6.0).reshape(1, 1, 2, 3))[:, :, 0, 0].tolist()
     [[5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
@@ -35,7 +31,6 @@ def dense(stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Reorder the rows of a dense kernel after a Flatten, from channels first to channels last.
 
     Args:
-        stored: (channels * rows * columns, units).
         shape: (rows, columns, channels) of the feature map that is flattened.
 
     >>> dense(np.arange(8.0).reshape(8, 1), (2, 2, 2)).ravel().tolist()
@@ -47,15 +42,9 @@ def dense(stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def gates(kind: str, stored: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Join a Keras 1 recurrent layer's arrays, three for each gate, into Keras 3's three.
+    """Join a Keras 1 GRU's or LSTM's W, U and b of each gate into Keras 3's three arrays.
 
-    Args:
-        kind: `"GRU"` (9 arrays, gates z, r, h) or `"LSTM"` (12 arrays, gates i, c, f, o).
-        stored: W (in, units), U (units, units) and b (units,) of the first gate, then of the next.
-
-    Returns:
-        Kernel (in, gates * units), recurrent kernel (units, gates * units), bias (gates * units,);
-        a GRU's are those of `keras.layers.GRU(reset_after=False)`.
+    A GRU's are then those of `keras.layers.GRU(reset_after=False)`.
     """
     order, wanted = GATES[kind]
     by_gate = {gate: stored[3 * k : 3 * k + 3] for k, gate in enumerate(order)}

@@ -26,7 +26,7 @@ LAYOUTS = {
     "hdf5": "HDF5, and no layout of Keras",  # arrays by their groups
 }
 KERAS3 = ("keras3_weights", "keras")
-KERAS3_ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second: Keras 2.12 and 2.13
+KERAS3_ROOTS = ("/layers", "/_layer_checkpoint_dependencies")  # the second: Keras 2.12 and 2.13
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class Weight:
     def read(self) -> np.ndarray:
         """Read the array, while the file is open; bfloat16 becomes float32."""
         array = np.asarray(self.data)
-        if self.dtype == "bfloat16":
-            return array.view(ml_dtypes.bfloat16).astype("float32")
-        return array
+        bfloat16 = self.dtype == "bfloat16"
+        return array.view(ml_dtypes.bfloat16).astype("float32") if bfloat16 else array
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,12 @@ class Tree:
     def _repr_html_(self) -> str:
         """Show a row for each layer, with a bar for its parameters; a click shows its arrays."""
         most = max((layer.parameters for layer in self.layers), default=0)
-        rows = [f"<div>{html.escape(printable(line))}</div>" for line in self._head()]
+        rows = [f"<div>{_escaped(line)}</div>" for line in self._head()]
         for layer in (layer for layer in self.layers if layer.weights):
-            words = [layer.name, *(f"{w.name} {w.shape} {w.dtype}" for w in layer.weights)]
-            name, *arrays = (html.escape(printable(word)) for word in words)
+            arrays = "<br>".join(_escaped(f"{w.name} {w.shape} {w.dtype}") for w in layer.weights)
             rows.append(
-                f'<details><summary><meter max="{most}" value="{layer.parameters}"></meter> '
-                f"<code>{name}</code> {layer.parameters:,}</summary>{'<br>'.join(arrays)}</details>"
+                f'<details><summary><meter max="{most}" value="{layer.parameters}"></meter> <code>'
+                f"{_escaped(layer.name)}</code> {layer.parameters:,}</summary>{arrays}</details>"
             )
         return "".join(rows)
 
@@ -104,6 +102,10 @@ class Tree:
             *(f"  {name} = {text}" for name, text in cut.items()),
             *(f"  not followed: {link}" for link in self.links),
         ]
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def tree(path: str | Path) -> Tree:
@@ -137,7 +139,7 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         # Trained weights hardly compress: what unpacks to more is made to fill the memory.
         most = 20 * path.stat().st_size + (16 << 20)
         with path.open("rb") as plain:
-            raw = plain if h5py.is_hdf5(path) else _unpacked(path, most)
+            raw = plain if h5py.is_hdf5(path) else _unpacked(plain, most)
             with h5py.File(path if raw is plain else raw, "r") as file:
                 found = _tree(path, file, raw)
                 if to_read:
@@ -152,15 +154,13 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         ) from error
 
 
-def _unpacked(path: Path, most: int) -> io.BytesIO:
-    """Return the weights out of a .keras archive."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            start = file.read(16).lower()
+def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
+    start = file.read(16).lower()
+    if not zipfile.is_zipfile(file):
         page = start.startswith((b"<!doctype", b"<html"))
         what = "a web page" if page else f"one that starts with {start!r}"
         raise ValueError(f"expected an HDF5 or .keras file, got {what}")
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         info = archive.getinfo("model.weights.h5")
         if info.file_size > most:
             raise ValueError(f"its weights declare {info.file_size:,} bytes, more than are stored")
@@ -172,33 +172,34 @@ def _refuse_unsafe(found: Tree, most: int) -> None:
     if found.links:
         raise ValueError(f"it has links ({'; '.join(found.links[:3])}), and a weight file has none")
     for weight in (weight for layer in found.layers for weight in layer.weights):
-        kind, size = weight.data.dtype, math.prod(weight.shape) * weight.data.dtype.itemsize
+        data, size = weight.data, math.prod(weight.shape) * weight.data.dtype.itemsize
         most -= size
-        if weight.dtype != "bfloat16" and (kind.kind not in "fiub" or kind.itemsize > 8):
-            raise ValueError(f"{weight.data.name} has {kind}, expected numbers")
-        if most < 0 or (size and not weight.data.id.get_storage_size()):
+        if weight.dtype != "bfloat16" and (data.dtype.kind not in "fiub" or data.dtype.itemsize > 8):
+            raise ValueError(f"{data.name} has {data.dtype}, expected numbers")
+        if most < 0:
             shape = f"{size:,} bytes in shape {weight.shape}"
-            raise ValueError(f"{weight.data.name} declares {shape}, more than are stored")
+            raise ValueError(f"{data.name} declares {shape}, more than are stored")
 
 
 def _tree(path: Path, file: h5py.File, raw: BinaryIO) -> Tree:
     items, links = _walk(file)
     _check_heaps(raw, [item for item in items.values() if isinstance(item, h5py.Dataset)])
-    root, layout, layers = file, "hdf5", _by_group(items)
-    if (names := _names(items.get("/model_weights"), "layer_names")) is not None:
-        root, layout = items["/model_weights"], "whole_model"
-        layers = _by_name(items, "/model_weights", names)
-    elif "nb_layers" in file.attrs:
-        numbers = (f"layer_{k}" for k in range(int(_attribute(file, "nb_layers"))))
-        layout, layers = "nb_layers", _by_name(items, "", numbers)
-    elif (names := _names(file, "layer_names")) is not None:
-        layout, layers = "layer_names", _by_name(items, "", names)
-    elif found := [f"/{name}" for name in KERAS3_ROOTS if f"/{name}" in items]:
+    below = "/model_weights" if "/model_weights" in items else ""
+    names = _names(items[below], "layer_names")
+    keras3 = [root for root in KERAS3_ROOTS if root in items]
+    layout, layers = "hdf5", _by_group(items)
+    if "nb_layers" in file.attrs:
+        numbers = range(int(_attribute(file, "nb_layers")))
+        layout, layers = "nb_layers", _by_name(items, "", map("layer_{}".format, numbers))
+    elif names is not None:
+        layout = "whole_model" if below else "layer_names"
+        layers = _by_name(items, below, names)
+    elif keras3:
         layout = "keras" if isinstance(raw, io.BytesIO) else "keras3_weights"
-        layers = _by_class(items, found[0])
+        layers = _by_class(items, keras3[0])
     attributes = {
         name: _text(_attribute(group, name))
-        for group in (file, root)
+        for group in (file, items[below])
         for name in group.attrs
         if not name.startswith("layer_names")
     }
@@ -209,27 +210,26 @@ def _tree(path: Path, file: h5py.File, raw: BinaryIO) -> Tree:
 def _walk(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
     """Visit every group and array once; a second link to one is reported like a soft link."""
     items: dict[str, Any] = {"": file}
-    links, todo, seen = list[str](), [""], {h5py.h5o.get_info(file.id).addr: "/"}
-    while todo:
-        where = todo.pop()
-        for name in items[where]:
-            path, link = f"{where}/{name}", items[where].get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                links.append(f"{path} → {getattr(link, 'filename', 'here')}, {link.path}")
-                continue
-            item = items[where][name]
-            first = seen.setdefault(h5py.h5o.get_info(item.id).addr, path)
-            if first != path:
-                links.append(f"{path} → here, {first}")
-                continue
-            items[path] = item
-            if isinstance(item, h5py.Group):
-                todo.append(path)
-                if path.count("/") > 32:
-                    raise ValueError("its groups are more than 32 deep")
-            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-                other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
-                links.append(f"{path} → {other}, its numbers")
+    links, seen = list[str](), {h5py.h5o.get_info(file.id).addr: "/"}
+
+    def visit(name: str, link: Any) -> None:
+        path = f"/{name}"
+        if path.count("/") > 32:
+            raise ValueError("its groups are more than 32 deep")
+        if not isinstance(link, h5py.HardLink):
+            links.append(f"{path} → {getattr(link, 'filename', 'here')}, {link.path}")
+            return
+        item = file[name]
+        first = seen.setdefault(h5py.h5o.get_info(item.id).addr, path)
+        if first != path:
+            links.append(f"{path} → here, {first}")
+            return
+        items[path] = item
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
+            links.append(f"{path} → {other}, its numbers")
+
+    file.visititems_links(visit)
     return items, links
 
 
@@ -267,7 +267,7 @@ def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator
         group = _listed(items, f"{root}/{name}")
         weights: Iterable[str] | None = _names(group, "weight_names")
         if weights is None:
-            weights = (f"param_{p}" for p in range(int(_attribute(group, "nb_params", 0))))
+            weights = map("param_{}".format, range(int(_attribute(group, "nb_params", 0))))
         yield Layer(name, tuple(_weight(items, f"{root}/{name}/{w}", w) for w in weights), name)
 
 
@@ -289,9 +289,10 @@ def _by_class(items: dict[str, Any], root: str) -> Iterator[Layer]:
 
 def _by_group(items: dict[str, Any]) -> Iterator[Layer]:
     found: dict[str, list[Weight]] = {}
-    for path in [path for path, item in items.items() if isinstance(item, h5py.Dataset)]:
-        group, _, name = path.rpartition("/")
-        found.setdefault(group or "/", []).append(_weight(items, path, name))
+    for path, item in items.items():
+        if isinstance(item, h5py.Dataset):
+            group, _, name = path.rpartition("/")
+            found.setdefault(group or "/", []).append(_weight(items, path, name))
     yield from (Layer(name, tuple(weights), name) for name, weights in found.items())
 
 

@@ -12,7 +12,8 @@ def judge_best_label(best_label: Callable[[Any], Any]) -> str | None:
     """Right: the label of the row with the greatest probability."""
     found = best_label(ROWS)
     if found == "espresso":
-        return None
+        other = best_label([("n02124075", "Egyptian_cat", 0.9), *ROWS])
+        return None if other == "Egyptian_cat" else f"For another picture it still says {other!r}."
     if found == "cup":
         return "You took the first row. Here the best one stands second: cup 0.2, espresso 0.7."
     if found == "soup_bowl":
@@ -37,6 +38,7 @@ q1 = Exercise(
     """,
     right="That's how all exercises work.",
     wrong={
+        'def best_label(answer): return "espresso"': "another picture",
         "def best_label(answer): return answer[0][1]": "first row",
         "def best_label(answer): return max(answer)[1]": "first row",
         "def best_label(answer): return min(answer, key=lambda row: row[2])[1]": "least",

@@ -6,37 +6,80 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from helpers import datasets, images
 from helpers.checks import Exercise
 from helpers.errors import PictureError
 
 
+SIZE = (224, 224)
+KINDS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
 def judge_classify(
-    classify: Callable[..., Any], load: Callable[..., Any], answer: Callable[..., Any]
+    classify: Callable[..., Any],
+    model: Any,
+    preprocess_input: Callable[..., Any],
+    decode_predictions: Callable[..., Any],
 ) -> str | None:
-    """Right: the labels of the cropped rocket, whatever resizing was chosen."""
-    rocket = datasets.photograph("rocket")
-    given = classify(rocket, 3)
-    if not isinstance(given, list | tuple) or any(np.size(row) != 2 for row in given):
-        return (
-            "Return a list of pairs, (label, probability). decode_predictions gives rows of three, "
-            "and for a whole batch: take its first element."
-        )
-    if len(given) != 3:
-        return f"With top=3 you returned {len(given)} labels."
-    label, probability = given[0]
-    if re.fullmatch(r"n\d{8}", str(label)):
-        return f"{label!r} is a WordNet id. The label comes after it."
-    squeezed, cropped = answer(load(rocket, False))[0], answer(load(rocket, True))[0]
-    if label == cropped[1] and abs(probability - cropped[2]) < 0.15:
+    """Right: what the network says of cropped pictures, resized in any of the usual ways."""
+    names = ("rocket", "coffee", "chelsea")
+    paths = {name: datasets.photograph(name) for name in names}
+    given = {name: classify(paths[name], 3) for name in names}
+    for rows in given.values():
+        if not isinstance(rows, list | tuple) or any(np.size(row) != 2 for row in rows):
+            return (
+                "Return a list of pairs, (label, probability). decode_predictions gives rows of "
+                "three, and for a whole batch: take its first element."
+            )
+    rows = list(given["rocket"])
+    if len(rows) != 3 or len(classify(paths["rocket"], 1)) != 1:
+        return f"`top` says how many labels to return. For top=3 there were {len(rows)}."
+    if not isinstance(rows[0][0], str) or isinstance(rows[0][1], str):
+        return f"{rows[0]!r}: the label comes first, as text, then its probability, as a number."
+    if re.fullmatch(r"n\d{8}", rows[0][0]):
+        return f"{rows[0][0]!r} is a WordNet id. The label comes after it."
+    if sorted(rows, key=lambda row: -row[1]) != rows:
+        return "Give the best label first."
+
+    def best(image: Any, scale: Callable[..., Any]) -> tuple[str, float]:
+        batch = np.asarray(image, "float32")[np.newaxis]
+        found = decode_predictions(model.predict(scale(batch), verbose=0), top=1)[0][0]
+        return found[1], found[2]
+
+    def fits(load: Callable[..., Any], scale: Callable[..., Any]) -> bool:
+        for name in names:
+            label, probability = best(load(paths[name]), scale)
+            if given[name][0][0] != label or abs(given[name][0][1] - probability) > 0.005:
+                return False
+        return True
+
+    cropped = [_loader(kind, True) for kind in KINDS] + [_fitted]
+    squeezed = [_loader(kind, False) for kind in KINDS]
+    if any(fits(load, preprocess_input) for load in cropped):
         return None
-    if label == squeezed[1]:
-        return f"The rocket became a {label}: you've squeezed it. Keep the aspect ratio."
+    if any(fits(load, preprocess_input) for load in squeezed):
+        return f"The rocket became a {rows[0][0]}: you've squeezed it. Keep the aspect ratio."
+    if any(fits(load, lambda batch: batch / 255) for load in cropped + squeezed):
+        return "You've divided by 255. This network wants its own preprocess_input instead."
     return (
-        f"The rocket became a {label}. The picture is all right, so look at what happens to its "
-        "pixels before predict: is preprocess_input applied exactly once?"
+        f"The rocket became a {rows[0][0]} with {rows[0][1]:.2f}, which isn't what the network "
+        "says. What happens to the pixels before predict: is preprocess_input applied once?"
     )
+
+
+def _loader(kind: str, crop: bool) -> Callable[..., Any]:
+    def load(path: Path) -> Any:
+        import keras
+
+        return keras.utils.load_img(path, target_size=SIZE, interpolation=kind, keep_aspect_ratio=crop)
+
+    return load
+
+
+def _fitted(path: Path) -> Any:
+    return ImageOps.fit(Image.open(path).convert("RGB"), SIZE)
 
 
 q1 = Exercise(
@@ -54,29 +97,41 @@ q1 = Exercise(
     wrong={
         """
         def classify(path, top=3):
-            return [row[1:] for row in answer(load(path, crop=False), top)]
+            return [row[1:] for row in top_labels(load(path, crop=False), top)]
         """: "squeezed",
         """
         def classify(path, top=3):
             batch = np.expand_dims(keras.utils.img_to_array(load(path, crop=True)), axis=0)
             return [row[1:] for row in decode_predictions(model.predict(batch, verbose=0), top)[0]]
         """: "preprocess_input",
-        "def classify(path, top=3): return answer(load(path, crop=True), top)": "pairs",
+        "def classify(path, top=3): return top_labels(load(path, crop=True), top)": "pairs",
         """
         def classify(path, top=3):
-            return [(row[0], row[2]) for row in answer(load(path, crop=True), top)]
+            return [(row[0], row[2]) for row in top_labels(load(path, crop=True), top)]
         """: "WordNet id",
         """
         def classify(path, top=3):
-            return [row[1:] for row in answer(load(path, crop=True), 5)]
-        """: "5 labels",
+            batch = np.expand_dims(keras.utils.img_to_array(load(path, crop=True)), axis=0)
+            rows = decode_predictions(model.predict(batch / 255, verbose=0), top)[0]
+            return [row[1:] for row in rows]
+        """: "divided by 255",
+        """
+        def classify(path, top=3):
+            return [row[1:] for row in top_labels(load(path, crop=True), 5)]
+        """: "how many",
+        """
+        def classify(path, top=3):
+            return [row[1:] for row in reversed(top_labels(load(path, crop=True), top))]
+        """: "best label first",
+        """
+        def classify(path, top=3):
+            return [(row[2], row[1]) for row in top_labels(load(path, crop=True), top)]
+        """: "comes first",
     },
 )
 
 
-def judge_probability_of(
-    probability_of: Callable[..., Any], decode_predictions: Callable[..., Any]
-) -> str | None:
+def judge_probability_of(probability_of: Callable[..., Any], decode_predictions: Callable[..., Any]) -> str | None:
     """Right: the sum over every class that has one of the labels, and over no other."""
     prediction = np.random.default_rng(0).dirichlet(np.full(1000, 0.2))
     rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
@@ -140,36 +195,43 @@ q2 = Exercise(
 
 def judge_fooled(
     my_picture: str | Path,
+    what_it_is: Any,
     model: Any,
     preprocess_input: Callable[..., Any],
     decode_predictions: Callable[..., Any],
 ) -> str | None:
-    """Right: a picture with a label above 0.5; whether that is wrong, only the learner can say."""
+    """Right: a picture with a label above 0.5 that isn't what the learner says it shows."""
+    if not isinstance(what_it_is, str):
+        return "Say in what_it_is what the picture shows, for example 'moon'."
     try:
         picture = images.load(my_picture, size=model.input_shape[1])
     except PictureError as error:
         return str(error)
     predictions = model.predict(preprocess_input(picture[np.newaxis].astype("float32")), verbose=0)
     _wnid, label, probability = decode_predictions(predictions, top=1)[0][0]
-    print(f"The network says {label.replace('_', ' ')}, {probability:.2f}.")
-    if probability > 0.5:
-        return None
-    return "It isn't sure enough. Try a detail that fills the picture, or a plainer background."
+    label = label.replace("_", " ").lower()
+    print(f"The network says {label}, {probability:.2f}.")
+    if probability <= 0.5:
+        return "It isn't sure enough. Try a detail that fills the picture, or a plainer background."
+    if what_it_is.strip().lower() in label:
+        return "But that's what the picture shows, so it isn't fooled."
+    return None
 
 
 q3 = Exercise(
     judge_fooled,
     hint="Cut a square out of a larger photograph with Pillow's crop, save it, and give its path.",
     solution="""
-        from PIL import Image
-
         moon = Image.open(datasets.photograph("moon"))
         my_picture = Path(tempfile.mkdtemp()) / "detail.png"
         moon.crop((123, 246, 327, 450)).save(my_picture)
+        what_it_is = "moon"
     """,
-    right="If that's wrong, you've fooled it.",
+    right="You've fooled it.",
     wrong={
-        'my_picture = datasets.photograph("flower")': "sure enough",
-        'my_picture = "no_such_file.jpg"': "no such file",
+        'my_picture, what_it_is = datasets.photograph("flower"), "dahlia"': "sure enough",
+        'my_picture, what_it_is = datasets.photograph("coffee"), "espresso"': "isn't fooled",
+        'my_picture, what_it_is = "no_such_file.jpg", "moon"': "no such file",
+        'my_picture = datasets.photograph("moon")': "what_it_is",
     },
 )

@@ -34,9 +34,7 @@ def parameters_of_the_stem(parameters):
     if same(parameters, (3 + 1) * 3):
         return "That's for three channels. The camera has four."
     if not same(parameters, 15):
-        return (
-            "A weight for each pair of an input and an output channel, and a bias for each output."
-        )
+        return "A weight for each pair of an input and an output channel, and a bias for each output."
 
 
 q2 = Exercise(

@@ -32,9 +32,7 @@ q1 = Exercise(
 def layer_with_most_numbers(largest_layer, trained):
     with h5py.File(trained) as file:
         sizes = {
-            layer.decode(): sum(
-                file[layer][name].size for name in file[layer].attrs["weight_names"]
-            )
+            layer.decode(): sum(file[layer][name].size for name in file[layer].attrs["weight_names"])
             for layer in file.attrs["layer_names"]
         }
     name = largest_layer.decode() if isinstance(largest_layer, bytes) else largest_layer

@@ -1,4 +1,4 @@
-"""Makes the students' versions of the labs, and validates both: the solutions, and what is left."""
+"""Make the students' versions of the labs, and check them and the solutions."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ NAMES = sorted(folder.name for folder in SOURCE.iterdir())
 
 
 def main() -> int:
-    """Releases all labs, or those that are named; 1 if one does not validate."""
+    """Release all labs, or those that are named; 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="LAB", help="default all")
     names = parser.parse_args().names or NAMES
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def generate(name: str, release: Path) -> Path:
-    """A lab as students get it: no solutions, no outputs, and checksums in its test cells."""
+    """Write a lab as students get it: no solutions, no outputs, and checksums in its test cells."""
     settings = config()
     settings.CourseDirectory.release_directory = str(release)
     settings.CourseDirectory.assignment_id = name
@@ -51,7 +51,7 @@ def generate(name: str, release: Path) -> Path:
 
 
 def validate(path: Path, invert: bool) -> list[str]:
-    """Runs a notebook: the tests that do not pass, or with `invert` those that do."""
+    """Run a notebook, and list the tests that do not pass, or with `invert` those that do."""
     settings = config()
     settings.Validator.invert = invert
     logging.getLogger("traitlets").setLevel("ERROR")
@@ -64,7 +64,7 @@ def validate(path: Path, invert: bool) -> list[str]:
 
 
 def config() -> Config:
-    """The settings of `nbgrader_config.py`."""
+    """Read the settings of `nbgrader_config.py`."""
     settings = PyFileConfigLoader("nbgrader_config.py", path=str(HERE)).load_config()
     settings.CourseDirectory.root = str(HERE)
     return settings

@@ -22,7 +22,7 @@ LABS = "notebooks/labs/source/"
 
 sys.path.insert(0, str(HERE))
 
-project = html_title = "Network image networks"
+project = html_title = "Pretrained image networks"
 language = "en"
 root_doc = "README"
 extensions = ["myst_nb"]
@@ -30,19 +30,21 @@ include_patterns = [
     "README.md",
     "data/README.md",
     "notebooks/*.ipynb",
+    "notebooks/*.md",
     "notebooks/labs/README.md",
     "notebooks/labs/source/*/*.ipynb",
     "notebooks/site/*.md",
+    "tools/benchmarks/RESULTS.md",
 ]
 # Sphinx walks through every folder that is not excluded.
-exclude_patterns = ["**/.*", ".*", "build", "data/five_classes", "helpers", "tests", "tools"]
+exclude_patterns = ["**/.*", ".*", "build", "data/five_classes", "helpers", "tests"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 myst_heading_anchors = 4
 myst_heading_slug_func = "anchors.as_in_jupyterlab"
-# A lesson's objectives stand under a heading of the third level, as small as the recap's.
+# A lab's first heading after its title is one of the third level.
 suppress_warnings = ["myst.header"]
 
 html_theme = "furo"
@@ -71,6 +73,7 @@ notebooks/labs/README
 :caption: Pages
 {pages}
 data/README
+tools/benchmarks/RESULTS
 ```
 """
 
@@ -79,7 +82,7 @@ def navigate(_: Sphinx, docname: str, source: list[str]) -> None:
     """Puts the table of contents behind README, where GitHub's readers do not see it."""
     if docname == root_doc:
         parts = {
-            "lessons": "notebooks/*.ipynb",
+            "lessons": "notebooks/[0-9]*.*",
             "labs": "notebooks/labs/source/*/*.ipynb",
             "pages": "notebooks/site/*.md",
         }

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import frame
 import pytest
@@ -142,7 +143,7 @@ def _network(model: str):  # type: ignore[no-untyped-def]
 
     entry = zoo.find(model)
     built = zoo.build(model, include_top=False, pooling="avg", input_shape=(224, 224, 3))
-    return Network(model, model, "random", built, entry, 224)
+    return Network(model, built, entry, 224)
 
 
 MAKERS = {
@@ -179,7 +180,7 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
     import dataclasses
     import threading
 
-    from helpers import bottlenecks, datasets, engine, images, partfile, zoo
+    from helpers import bottlenecks, datasets, engine, features, images
 
     spent: dict[str, float] = {}
     adding = threading.Lock()
@@ -195,16 +196,16 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
 
         return wrapped
 
-    def choose(*arguments: object) -> engine.Engine:
-        found = real_choose(*arguments)  # type: ignore[arg-type]
+    def choose(*arguments: Any) -> engine.Engine:
+        found = real_choose(*arguments)
         return dataclasses.replace(found, run=timed(NETWORK, found.run))  # type: ignore[arg-type]
 
     real_choose = engine.choose
     parts = {
-        "reading and decoding": (images, "read"),
-        "cropping, resizing, scaling": (zoo.Network, "preprocess"),
+        "reading and decoding": (images, "load"),
+        "cropping, resizing, scaling": (images, "preprocess"),
         "choosing the engine: its first batch, both ways": (engine, "choose"),
-        "writing and flushing": (partfile.Part, "write"),
+        "writing and flushing": (features.Part, "write"),
         "listing the folder": (datasets, "class_folders"),
         "hashing weights and names": (bottlenecks, "_fingerprint"),
     }

@@ -22,7 +22,7 @@ import numpy as np
 from frame import Claim, Table, Worker
 from PIL import Image
 
-from helpers import bottlenecks, datasets, finetune, images, zoo
+from helpers import bottlenecks, datasets, features, finetune, images, zoo
 from helpers.backend import keras
 from helpers.zoo import Network
 
@@ -52,7 +52,7 @@ def network(name: str) -> Network:
     size = entry.input_size
     base = zoo.build(name, include_top=False, pooling="avg", input_shape=(size, size, 3))
     classes = keras.layers.Dense(CLASSES, activation="softmax")(base.output)
-    return Network(name, name, "random", keras.Model(base.input, classes), entry, size)
+    return Network(name, keras.Model(base.input, classes), entry, size)
 
 
 def compiled(model: keras.Model) -> keras.Model:
@@ -68,7 +68,7 @@ def arrays(net: Network, folder: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole(name: str, at: str, folder: str) -> Callable[[], float]:
-    """Trains the whole network for an epoch, as one would without this course; seconds."""
+    """Train the whole network for an epoch, as one would without this course; seconds."""
     net = network(name)
     finetune.freeze_below(net.model, at)
     x, y = arrays(net, folder)
@@ -105,7 +105,7 @@ def compare(name: str, at: str, count: int, least: float, runs: int) -> Table:
 
         naive, above = compiled(net.model), compiled(trainable)
         options = {"epochs": 1, "verbose": 0, "shuffle": False}
-        rows = bottlenecks.batches(path, batch_size=BATCH)
+        rows = features.batches(path, batch_size=BATCH)
         contenders = {
             SPLIT: lambda: above.fit(rows, **options),
             WHOLE: lambda: naive.fit(x, y, BATCH, **options),

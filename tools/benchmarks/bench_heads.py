@@ -3,7 +3,7 @@
 The recipe is that of notebook 10: features of 150 x 150 pictures with pixels / 255, flattened, a
 Dense layer of 256 with dropout, RMSprop, batches of 25. Of its 500 epochs 10 are run in each turn,
 of one training, and its time is 50 times that of the turn; its loss is the one after the last turn,
-which is lower than after 500 epochs, for it rises. `train_head` runs whole in each turn, with
+which is lower than after 500 epochs, for it rises. `heads.train` runs whole in each turn, with
 another seed; reading its files, its validation and its test count as its time.
 """
 
@@ -16,11 +16,11 @@ import h5py
 import numpy as np
 from frame import Claim, Table
 
-from helpers import bottlenecks, datasets, finetune, images, zoo
+from helpers import bottlenecks, datasets, heads, images, zoo
 from helpers.backend import keras
 
 EPOCHS, RUN = 500, 10
-OURS, SAME_FEATURES = "train_head", "train_head, on the recipe's features"
+OURS, SAME_FEATURES = "heads.train", "heads.train, on the recipe's features"
 RECIPE = "the recipe, 500 epochs"
 
 
@@ -54,7 +54,7 @@ def measure(runs: int) -> list[Table]:
         def head(name: str, suffix: str) -> Callable[[], float]:
             def once() -> None:
                 train, test = (folder / f"{part}{suffix}.h5" for part in ("train", "test"))
-                losses[name].append(finetune.train_head(train, test, seed=len(losses[name])).loss)
+                losses[name].append(heads.train(train, test, seed=len(losses[name])).loss)
 
             return frame.seconds(once)
 

@@ -45,19 +45,19 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 
 def head(shape: tuple[int, ...]):  # type: ignore[no-untyped-def]
-    from helpers import finetune
+    from helpers import heads
     from helpers.backend import keras
 
-    model = finetune.linear_head(shape, 5)
+    model = heads.linear(shape, 5)
     model.compile(keras.optimizers.Adam(), loss="sparse_categorical_crossentropy")
     return model
 
 
 def training(path: str) -> Callable[[], float]:
-    from helpers import bottlenecks
+    from helpers import features
 
     def run() -> float:
-        head(MAPS).fit(bottlenecks.batches(path, batch_size=BATCH, seed=0), **ONCE)
+        head(MAPS).fit(features.batches(path, batch_size=BATCH, seed=0), **ONCE)
         return frame.peak_memory_mb()
 
     return run
@@ -70,7 +70,7 @@ def extraction(folder: str, count: str) -> Callable[[], float]:
     layers = keras.layers
     stack = [keras.Input((SIDE, SIDE, 3)), layers.Conv2D(256, 7, 7), layers.ReLU()]
     entry = zoo.find("EfficientNetLite0")
-    net = zoo.Network("Small", "Small", "random", keras.Sequential(stack), entry, SIDE)
+    net = zoo.Network("Small", keras.Sequential(stack), entry, SIDE)
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as out:
@@ -104,7 +104,7 @@ def memory(what: str, arguments: dict[int, list[str]], runs: int) -> Table:
 
 
 def speed(path: Path, shape: tuple[int, ...], runs: int) -> Table:
-    from helpers import bottlenecks
+    from helpers import features
     from helpers.backend import keras
 
     with h5py.File(path) as file:
@@ -133,7 +133,7 @@ def speed(path: Path, shape: tuple[int, ...], runs: int) -> Table:
 
     ours = "batches, from HDF5"
     contenders = {
-        ours: epoch(bottlenecks.batches(path, batch_size=BATCH, seed=0)),
+        ours: epoch(features.batches(path, batch_size=BATCH, seed=0)),
         "from memory, batch by batch": epoch(InMemory()),
         "from memory, arrays to fit": epoch(x, y, batch_size=BATCH, shuffle=True),
     }

@@ -106,7 +106,7 @@ def ratio(values: Mapping[str, Sequence[float]], one: str, other: str) -> float:
 def take_turns(
     contenders: Mapping[str, Callable[[], float]], runs: int = 5, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Calls each contender in turn, `runs` times; the value of a run is what the call returns.
+    """Call each contender in turn, `runs` times; the value of a run is what the call returns.
 
     Each begins a turn as often as it can, so that none always runs after the same one. The turns
     of warming up come before, and do not count.
@@ -177,13 +177,13 @@ class Worker:
         return line
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self.process.communicate()
         self.errors.close()
 
 
 def serve(makers: Mapping[str, Callable[..., Callable[[], float]]]) -> bool:
-    """Runs the contender that the command line asks for with `--serve`; False if it asks for none.
+    """Run the contender that the command line asks for with `--serve`; False if it asks for none.
 
     A maker gets the arguments of the `Worker`, prepares, and returns the function to be measured.
     """
@@ -216,7 +216,7 @@ def versions() -> dict[str, str]:
 
 
 def main(measure: Callable[[int], list[Table]]) -> None:
-    """Measures, prints the tables, puts them into RESULTS.md; exit code 1 if a claim is not met."""
+    """Measure, print the tables, put them into RESULTS.md; exit code 1 if a claim is not met."""
     what = str(sys.modules["__main__"].__doc__).splitlines()[0].rstrip(".")
     title = f"{what} ({_processor()})"
     parser = argparse.ArgumentParser(description=what)

@@ -78,7 +78,7 @@ def mutants(
 
 
 def run(target: str, sound: Sequence[bytes], inputs: Iterable[bytes], folder: Path) -> Figures:
-    """Gives every input to the target; files that lead to findings are kept in `KEPT`.
+    """Give every input to the target; files that lead to findings are kept in `KEPT`.
 
     `folder` is one to work in.
 

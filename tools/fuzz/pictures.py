@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image, PngImagePlugin
 
 from helpers import images
@@ -24,6 +25,7 @@ def read(path: Path) -> None:
 
 def sound() -> list[bytes]:
     """Small pictures of every format that is read, in their modes and with their extras."""
+    pillow_heif.register_heif_opener()
     noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     rgb = Image.fromarray(noise).resize((61, 47), Image.Resampling.BICUBIC)
     rgba, grey, palette = rgb.copy(), rgb.convert("L"), rgb.quantize(32)
@@ -56,6 +58,15 @@ def sound() -> list[bytes]:
         _file(rgba, "WEBP", quality=80),
         _file(rgba, "WEBP", lossless=True, icc_profile=b"profile" * 30),
         _file(rgba, "WEBP", **frames),
+        _file(rgb, "TIFF", exif=exif),
+        _file(rgba, "TIFF", compression="tiff_lzw"),
+        _file(sixteen, "TIFF", compression="tiff_adobe_deflate"),
+        _file(rgb, "TIFF", compression="jpeg"),
+        _file(palette, "TIFF", **frames),
+        _file(rgb, "AVIF", quality=80, exif=exif),
+        _file(rgba, "AVIF", quality=80),
+        _file(rgb, "HEIF", quality=80, exif=exif),
+        _file(rgba, "HEIF", save_all=True, append_images=[rgba.rotate(90)]),
         _file(rgb, "BMP"),
         _file(rgba, "BMP"),
         _file(palette, "BMP"),
@@ -64,7 +75,7 @@ def sound() -> list[bytes]:
 
 
 def repair(data: bytes, chance: random.Random) -> bytes:
-    """Mostly sets a PNG's checksums right, for else nothing behind a wrong one is ever read."""
+    """Mostly set a PNG's checksums right, for else nothing behind a wrong one is ever read."""
     if not data.startswith(PNG) or chance.random() < 0.1:
         return data
     parts, at = [PNG], len(PNG)
