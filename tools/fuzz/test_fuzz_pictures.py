@@ -1,4 +1,4 @@
-"""Damaged pictures: a short run in `make test`, a long one with new seeds in `make fuzz`."""
+"""Damaged pictures: a short run with `pytest tools/fuzz`, a long one with `make fuzz`."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def test_damaged_pictures_give_a_picture_or_our_error(tmp_path: Path) -> None:
     print(f"\nseed {SEED}: {figures}")
     assert figures.inputs == INPUTS
     assert figures.outcomes["accepted"] > INPUTS / 10, "hardly any damage gets past the header"
-    assert len(figures.outcomes) > 10
+    assert len(figures.outcomes) > min(10, INPUTS / 10)
     assert not figures.findings, str(figures)
 
 

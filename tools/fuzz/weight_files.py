@@ -16,8 +16,8 @@ import numpy as np
 
 from helpers import h5files
 from helpers.errors import HelpersError
-from helpers.h5files import layouts
 
+ARCHIVED = "model.weights.h5"
 Shapes = dict[str, dict[str, tuple[int, ...]]]
 SHAPES: Shapes = {
     "c": {"kernel": (3, 3, 2, 3), "bias": (3,)},
@@ -49,18 +49,29 @@ def read(path: Path) -> None:
 
 
 def sound() -> list[bytes]:
-    """One file in each layout, and one with compressed arrays."""
+    """Files in older layouts, one with compressed arrays, and last those that Keras 3 writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.h5"
-        return [
+        files = [
             _written(path, by_number, KERAS_1),
             _written(path, by_name, KERAS_1),
             _written(path, by_name, SHAPES, compression="gzip", shuffle=True),
-            _written(path, whole_model, SHAPES),
-            _written(path, by_class, SHAPES),
-            _archived(_written(path, by_class, SHAPES)),
-            _archived(_written(path, by_class, SHAPES), zipfile.ZIP_DEFLATED),
         ]
+        model, _ = _model()
+        model.save_weights(Path(folder) / "x.weights.h5")
+        for name in ("x.h5", "x.keras"):
+            model.save(Path(folder) / name)
+        files += [(Path(folder) / n).read_bytes() for n in ("x.h5", "x.keras", "x.weights.h5")]
+        return [*files, _archived(files[-1], zipfile.ZIP_DEFLATED)]
+
+
+def flips(sound: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """Yield copies with one flipped bit each, at places all over the file."""
+    chance = random.Random(seed)
+    for k in range(count):
+        data = bytearray(sound)
+        data[(k * len(data) + chance.randrange(len(data))) // count] ^= 1 << chance.randrange(8)
+        yield bytes(data)
 
 
 # --- files that lie: sound as HDF5, but not as weight files --------------------------------------
@@ -81,10 +92,10 @@ def lies(sound: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
     chance = random.Random(seed)
     for _ in range(count):
         data = chance.choice(sound)
-        archived = data.startswith(layouts.ZIP_START)
+        archived = data.startswith(b"PK")
         if archived:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(layouts.ARCHIVED)
+                data = archive.read(ARCHIVED)
         data = _lie(data, chance) + b" " * chance.randrange(2)
         yield _archived(data) if archived else data
 
@@ -171,21 +182,6 @@ def by_name(file: h5py.Group, layers: Shapes, **options: Any) -> None:
             group.create_dataset(f"{name}/{weight}:0", data=_array(shape), **options)
 
 
-def whole_model(file: h5py.File, layers: Shapes, **options: Any) -> None:
-    """The same, below `model_weights`."""
-    file.attrs["model_config"] = '{"class_name": "Sequential"}'
-    by_name(file.create_group("model_weights"), layers, **options)
-
-
-def by_class(file: h5py.File, layers: Shapes, **options: Any) -> None:
-    """Keras 3's `layers/CLASS/vars/P`."""
-    keys = ("conv2d", "batch_normalization", "dense", "gru/cell")
-    for key, shapes in zip(keys, layers.values(), strict=True):
-        group = file.create_group(f"layers/{key}/vars")
-        for p, shape in enumerate(shapes.values()):
-            group.create_dataset(str(p), data=_array(shape), **options)
-
-
 def _array(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).random(shape, "float32")
 
@@ -203,7 +199,7 @@ def _archived(data: bytes, kind: int = zipfile.ZIP_STORED) -> bytes:
     archive_bytes = io.BytesIO()
     with zipfile.ZipFile(archive_bytes, "w", kind) as archive:
         archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
-        archive.writestr(layouts.ARCHIVED, data)
+        archive.writestr(ARCHIVED, data)
     return archive_bytes.getvalue()
 
 
