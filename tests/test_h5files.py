@@ -573,8 +573,8 @@ def test_no_weight_file(tmp_path: Path, layout: str, damage: str) -> None:
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
-    refused(tmp_path / "none.h5", "No such file")
-    refused(tmp_path, "directory|denied")
+    refused(tmp_path / "none.h5", "no such file")
+    refused(tmp_path, "no such file")
 
 
 def test_an_array_that_cannot_be_unpacked_changes_nothing(tmp_path: Path) -> None:
@@ -589,7 +589,7 @@ def test_an_array_that_cannot_be_unpacked_changes_nothing(tmp_path: Path) -> Non
     with (tmp_path / "x.h5").open("r+b") as raw:
         raw.seek(chunk.byte_offset)
         raw.write(b"\xff" * chunk.size)
-    refused(tmp_path / "x.h5", "x.h5 cannot be used")
+    refused(tmp_path / "x.h5", "x.h5: .*Nothing was loaded")
 
 
 def test_what_is_listed_and_not_there(tmp_path: Path) -> None:

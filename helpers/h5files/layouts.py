@@ -133,6 +133,8 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
     Whatever goes wrong with the file, in here or in the block, is a WeightsError.
     """
     path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file.")
     try:
         # Trained weights hardly compress: what unpacks to more is made to fill the memory.
         most = 20 * path.stat().st_size + (16 << 20)
@@ -147,18 +149,17 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         raise
     except Exception as error:  # h5py raises nearly every kind there is
         reason = str(error) or type(error).__name__
-        raise WeightsError(
-            f"{path.name} cannot be used: {reason}. Fetch it again, or write it anew."
-        ) from error
+        text = f"{path.name}: {reason}. Nothing was loaded. Fetch the file again, or write it anew."
+        raise WeightsError(text) from error
 
 
 def _unpacked(path: Path, most: int) -> io.BytesIO:
     """Return the weights out of a .keras archive."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            start = file.read(16).lower()
-        page = start.startswith((b"<!doctype", b"<html"))
-        what = "a web page" if page else f"one that starts with {start!r}"
+            start = file.read(16)
+        page = start.lower().startswith((b"<!doctype", b"<html"))
+        what = "a web page" if page else f"a file that starts with {start[:8]!r}"
         raise ValueError(f"expected an HDF5 or .keras file, got {what}")
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("model.weights.h5")
