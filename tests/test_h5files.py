@@ -573,8 +573,8 @@ def test_no_weight_file(tmp_path: Path, layout: str, damage: str) -> None:
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
-    refused(tmp_path / "none.h5", "(?i)no such file")
-    refused(tmp_path, "directory|denied|no such file")
+    refused(tmp_path / "none.h5", "no such file")
+    refused(tmp_path, "no such file")
 
 
 def test_an_array_that_cannot_be_unpacked_changes_nothing(tmp_path: Path) -> None:

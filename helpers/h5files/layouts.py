@@ -135,6 +135,8 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
     Whatever goes wrong with the file, in here or in the block, is a WeightsError.
     """
     path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file.")
     try:
         # Trained weights hardly compress: what unpacks to more is made to fill the memory.
         most = 20 * path.stat().st_size + (16 << 20)
@@ -149,16 +151,15 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         raise
     except Exception as error:  # h5py raises nearly every kind there is
         reason = str(error) or type(error).__name__
-        raise WeightsError(
-            f"{path.name} cannot be used: {reason}. Fetch it again, or write it anew."
-        ) from error
+        text = f"{path.name}: {reason}. Nothing was loaded. Fetch the file again, or write it anew."
+        raise WeightsError(text) from error
 
 
 def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
     start = file.read(16).lower()
     if not zipfile.is_zipfile(file):
         page = start.startswith((b"<!doctype", b"<html"))
-        what = "a web page" if page else f"one that starts with {start!r}"
+        what = "a web page" if page else f"a file that starts with {start[:8]!r}"
         raise ValueError(f"expected an HDF5 or .keras file, got {what}")
     with zipfile.ZipFile(file) as archive:
         info = archive.getinfo("model.weights.h5")
@@ -275,13 +276,12 @@ def _by_class(items: dict[str, Any], root: str) -> Iterator[Layer]:
     """Yield Keras 3's layers, whose group is named by the class, with the name as an attribute."""
     found: dict[str, list[Weight]] = {}
     for path in sorted(items, key=lambda path: _natural(path.replace("/vars/", "/"))):
-        if path.startswith(f"{root}/"):
-            key, _, rest = path.removeprefix(f"{root}/").partition("/")
+        if match := re.fullmatch(rf"{root}/([^/]+)(?:/(|.+/)vars/([^/]+))?", path):
+            key, inside, number = match.groups()
             weights = found.setdefault(key, [])
-            match = re.fullmatch(r"(|.+/)vars/([^/]+)", rest)
             # The state of a layer's random numbers is no weight of the model.
-            if match and "seed_generator/" not in match[1]:
-                weights.append(_weight(items, path, match[1] + match[2]))
+            if number and "seed_generator/" not in inside:
+                weights.append(_weight(items, path, inside + number))
     for key, weights in found.items():
         name = _text(_attribute(items.get(f"{root}/{key}/vars"), "name", key))
         yield Layer(name, tuple(weights), key)

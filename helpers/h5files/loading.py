@@ -31,14 +31,11 @@ class Mismatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What was loaded and what was not, as "layer/weight"; `notes` says what was converted.
-
-    The names are the model's, but those of `unexpected` are the file's.
-    """
+    """What was loaded and what was not, as "layer/weight"; `notes` says what was converted."""
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    unexpected: tuple[str, ...]  # the file's names; the others are the model's
     wrong_shape: tuple[Mismatch, ...]
     notes: tuple[str, ...] = ()
 
@@ -72,24 +69,17 @@ def load_weights(
     Layers are matched in their order, as Keras does; in a Keras 3 file, in the order of each class.
 
     Args:
-        model: any built Keras 3 model, channels last.
-        path: a file in any layout that `h5files.tree` knows.
         by_name: match layers by their names instead; those of one side only are left alone.
         skip_mismatch: leave weights of another shape alone, instead of refusing the file.
         partial: stop where the shorter of file and model ends, instead of refusing the file.
         dim_ordering: `"th"` if the file has channels first. By default its name
             (`…_th_dim_ordering_…`) or the shapes tell.
         trained_kernels: `"th"` if Theano trained the kernels, so that they have to be turned by
-            180°. By default the file's name (`…_th_kernels`) or its `backend` tells; if neither
-            does and channels come first, this argument is needed.
-
-    Returns:
-        The report: what was loaded, and what was left alone on either side.
+            180°. By default the file's name (`…_th_kernels`) or its `backend` tells.
 
     Raises:
         ArgumentError: the model is not built, or a convention is neither th nor tf.
-        WeightsError: the file cannot be read, is not safe to read, or does not fit; the message
-            names what does not. The model is as it was.
+        WeightsError: the file is damaged, not safe, or does not fit; the model is as it was.
 
     Example:
         >>> import tempfile
@@ -149,9 +139,7 @@ def load_weights(
     )
 
 
-def _paired(
-    model: "keras.Model", tree: Tree, by_name: bool
-) -> tuple[list[Pair], list[Any], list[Layer]]:
+def _paired(model: Any, tree: Tree, by_name: bool) -> tuple[list[Pair], list[Any], list[Layer]]:
     """Return the layers that belong together, the model's alone, and the file's alone."""
     here = {key: layer for key, layer in _by_class(model.layers).items() if layer.weights}
     there = {layer.key: layer for layer in tree.layers if layer.weights}
