@@ -35,9 +35,8 @@ def error_stream_held_back() -> Iterator[None]:
         try:
             yield
         except Exception:  # not Ctrl-C, which has nothing to do with it
-            os.dup2(saved, 2)
             held.seek(0)
-            os.write(2, held.read())
+            os.write(saved, held.read())
             raise
         finally:
             os.dup2(saved, 2)
@@ -46,7 +45,8 @@ def error_stream_held_back() -> Iterator[None]:
 
 def _check_settings() -> None:
     """Refuse settings that this package cannot work with, before Keras acts on them."""
-    path = Path(os.environ.get("KERAS_HOME") or "~/.keras", "keras.json").expanduser()
+    home = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    path = Path(home, "keras.json")
     settings = {}
     with contextlib.suppress(OSError, ValueError):  # Keras takes its defaults then
         settings = json.loads(path.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import contextlib
 import dis
-import functools
 import inspect
 import io
 import reprlib
@@ -23,25 +22,17 @@ class Exercise:
     """A question of a lesson, with what is told to right and to wrong answers.
 
     Args:
-        judge: Function of the answer and of the lesson's variables that decide about it. Returns
-            None for a right answer, and a hint about the mistake for a wrong one. Its parameters
-            have the names that these variables have in the lesson, the answer's first.
+        judge: Function of the answer and of the lesson's variables that decide about it, by their
+            names in the lesson. Returns None for a right answer, and a hint for a wrong one.
         hint: What to think of first. For `hint()`, and for answers that the judge can't read.
         solution: Code that makes the answer.
         right: A sentence that is printed after "Right." and below the solution.
         wrong: Code that makes a plausible wrong answer, and a word of the hint that it gets.
 
-    Example:
-
     >>> def judge(units):
-    ...     if units == 784:
-    ...         return "Each unit also has a bias."
-    ...     return None if units == 785 else "Each pixel has a weight."
-    >>> q1 = Exercise(judge, "How many inputs has a unit?", "units = 28 * 28 + 1")
-    >>> q1.check(784)
-    Not quite. Each unit also has a bias.
-    >>> q1.check(785)
-    Right.
+    ...     return None if units == 785 else "Each pixel has a weight, and each unit a bias."
+    >>> Exercise(judge, "How many inputs has a unit?", "units = 28 * 28 + 1").check(784)
+    Not quite. Each pixel has a weight, and each unit a bias.
     """
 
     def __init__(
@@ -78,8 +69,7 @@ class Exercise:
     def verify(self, namespace: Mapping[str, Any]) -> None:
         """Raise AssertionError unless the solution is right and each wrong answer gets its hint.
 
-        Code runs in a copy of `namespace`, usually the lesson's `globals()`; an object that it
-        changes in place, such as a model, stays changed.
+        Code runs in a copy of `namespace`, usually the lesson's `globals()`.
         """
         names = list(inspect.signature(self.judge).parameters)
         cases = [(self.solution_source, "Right.", ""), (f"{names[0]} = ...", NOT_ANSWERED, "")]
@@ -96,9 +86,7 @@ class Exercise:
         if _unanswered(answer):
             return NOT_ANSWERED
         try:
-            mistake = self.judge(_watched(answer), *context)
-        except _NotAnsweredError:
-            return NOT_ANSWERED
+            mistake = self.judge(answer, *context)
         except (Exception, SystemExit) as error:  # of the learner's function, or a wrong type
             mistake = self._explain(answer, error)
         return f"Not quite. {mistake}" if mistake else f"Right. {self.right}".strip()
@@ -117,43 +105,21 @@ class Exercise:
         return f"Your answer is {shown}, of type {type(answer).__name__}. {self.hint_text}"
 
 
-class _NotAnsweredError(Exception):
-    """The learner's function still returns `...`."""
-
-
 def _unanswered(answer: Any) -> bool:
     if type(answer) in (list, tuple):
         return any(part is ... for part in answer)
     if not isinstance(answer, FunctionType):
         return answer is ... or answer is None
-    steps = list(dis.get_instructions(answer))  # of `def search(query): ...` and the like
-    values = {step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")}
-    names = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
-    return values <= {None, ...} and names.issuperset(step.opname for step in steps)
-
-
-def _watched(answer: Any) -> Any:
-    """Let a function that returns `...` count as one that isn't written yet."""
-    if not isinstance(answer, FunctionType):
-        return answer
-
-    @functools.wraps(answer)
-    def call(*arguments: Any, **options: Any) -> Any:
-        result = answer(*arguments, **options)
-        if result is ...:
-            raise _NotAnsweredError
-        return result
-
-    return call
+    # A body of ..., pass or a text does nothing but return None. From Python 3.12 on, a constant
+    # is loaded and returned in one step.
+    steps = [s for s in dis.get_instructions(answer) if s.opname not in ("RESUME", "NOP")]
+    code = " ".join(f"{step.opname} {step.argrepr}".strip() for step in steps)
+    code = code.replace("LOAD_CONST", "RETURN_CONST").replace(" RETURN_VALUE", "")
+    return code == "RETURN_CONST None" or code.endswith("RETURN_CONST Ellipsis")
 
 
 def same(given: Any, expected: Any, tolerance: float = 0.0) -> bool:
-    """Compare two numbers, texts, tuples or arrays.
-
-    Args:
-        given: The answer.
-        expected: What it should be. Upper and lower case of a text don't matter.
-        tolerance: How far a number may be off.
+    """Compare numbers, tuples or arrays within a tolerance, or texts but for upper and lower case.
 
     >>> same(0.6301, 0.63, tolerance=0.01), same(" vgg16", "VGG16"), same((7, 7), (7, 7, 512))
     (True, True, False)

@@ -160,7 +160,8 @@ def get(name: str) -> Path:
     print(f"{name}: {wanted.about}. Licence: {wanted.licence}. Source: {wanted.source}")
     home = weights.cache().with_name("datasets")
     if not (home / name).is_dir():
-        downloads.unpack(downloads.fetch(wanted, home, weights.mirrors()), home / name)
+        path, mirrors = home / wanted.name, weights.mirrors()
+        downloads.unpack(downloads.fetch(wanted.url, wanted.hash, path, mirrors), home / name)
     return home / name / wanted.folder
 
 

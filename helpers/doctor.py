@@ -19,7 +19,6 @@ from helpers.errors import HelpersError
 ROOT = Path(__file__).resolve().parents[1]
 PINS = ROOT / "constraints.txt"
 SHOWN = ("tensorflow", "keras", "numpy", "h5py", "pillow", "matplotlib", "jupyterlab", "ipywidgets")
-MEMORY_GB, DISK_GB, PROCESSORS = 4, 2, 2
 INSTALL = "pip install -c constraints.txt -e . in the course's folder"
 
 
@@ -38,11 +37,7 @@ class Finding:
 
 
 def examine(predict: bool = True) -> list[Finding]:
-    """Look at Python, packages, memory, disk, processors and weights, and make a real prediction.
-
-    Args:
-        predict: whether to classify a picture, and to see if TensorFlow has a GPU (5 seconds).
-    """
+    """Look at Python, packages, the machine and weights; `predict` also loads TensorFlow (5 s)."""
     findings = [_python(), *_packages(), _widgets(), *_machine(), _writing(), *_weights()]
     return [*findings, _prediction(), _gpu()] if predict else findings
 
@@ -69,21 +64,19 @@ def _packages() -> Iterator[Finding]:
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            if name in SHOWN:  # the others may belong to an extra that isn't installed
-                yield Finding(name, "not installed", INSTALL)
-            continue
-        differs = pinned not in ("", found)
-        if name in SHOWN:
-            fix = f"Tested with {pinned}: pip install {name}=={pinned}" if differs else ""
-            yield Finding(name, found, fix)
-        elif differs:
+            found = ""  # what is not in SHOWN may belong to an extra that isn't installed
+        if name in SHOWN and not found:
+            yield Finding(name, "not installed", INSTALL)
+        elif name in SHOWN:
+            fix = f"Tested with {pinned}: pip install {name}=={pinned}"
+            yield Finding(name, found, fix if pinned not in ("", found) else "")
+        elif found not in ("", pinned):
             others.append(f"{name} {found}, not {pinned}")
     found = f"{len(others)} not as tested: {', '.join(others[:3])}" if others else "as tested"
     yield Finding("other packages", found, INSTALL if others else "")
 
 
 def _widgets() -> Finding:
-    """Sliders need a part in JupyterLab's page besides the one in Python."""
     from jupyter_core.paths import jupyter_path
 
     page = Path("@jupyter-widgets", "jupyterlab-manager", "package.json")
@@ -95,40 +88,38 @@ def _widgets() -> Finding:
 
 def _machine() -> Iterator[Finding]:
     memory = psutil.virtual_memory().available / 1e9
-    fix = f"Close programs: the notebooks need {MEMORY_GB} GB." if memory < MEMORY_GB else ""
+    fix = "Close programs: the notebooks need 4 GB." if memory < 4 else ""
     yield Finding("memory", f"{memory:.1f} GB free", fix)
     disk = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
-    fix = f"Make room: features and weights need {DISK_GB} GB." if disk < DISK_GB else ""
+    fix = "Delete files: features and weights need 2 GB." if disk < 2 else ""
     yield Finding("disk", f"{disk:.1f} GB free for temporary files", fix)
     count = engine.cores()  # a container often has fewer than the machine
-    fix = f"Give a container or virtual machine {PROCESSORS}; with one, all takes twice as long."
-    yield Finding("processors", str(count), fix if count < PROCESSORS else "")
+    fix = "Give a container or virtual machine 2; with one, all takes twice as long."
+    yield Finding("processors", str(count), fix if count < 2 else "")
 
 
 def _writing() -> Finding:
-    """Try to write where the course does."""
-    wanted = {
-        "temporary files": (Path(tempfile.gettempdir()), "set TMPDIR to another folder"),
-        "weights": (weights.cache(), "set KERAS_HOME to another folder"),
-        "notebooks": (ROOT / "notebooks", "copy the course to a folder of yours"),
-    }
     refused, fixes = [], []
-    for what, (folder, fix) in wanted.items():
+    for what, folder, fix in (
+        ("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to another folder"),
+        ("weights", weights.cache(), "set KERAS_HOME to another folder"),
+        ("notebooks", ROOT / "notebooks", "copy the course to a folder of yours"),
+    ):
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         try:
-            with tempfile.TemporaryFile(dir=existing):
-                pass
+            tempfile.TemporaryFile(dir=existing).close()
         except OSError as error:
             refused.append(f"{what}: {existing} can't be written ({error.strerror})")
             fixes.append(f"{fix} (for {what})")
-    return Finding("writing", "; ".join(refused) or ", ".join(wanted), "; ".join(fixes))
+    return Finding(
+        "writing", "; ".join(refused) or "temporary files, weights, notebooks", "; ".join(fixes)
+    )
 
 
 def _weights() -> Iterator[Finding]:
-    """Which published files are here, by name; `python -m helpers weights verify` opens them."""
     listed = weights.listing()
     here = [f"{file.model} ({file.use})" for file in listed if file.path]
-    names = f": {', '.join(here[:6])}{' …' if len(here) > 6 else ''}" if here else ""
+    names = f": {', '.join(here[:6])}" if here else ""
     yield Finding("weights", f"{len(here)} of {len(listed)} published files are here{names}")
     for file in listed:
         if file.arrived and not file.path:
@@ -156,20 +147,17 @@ def _prediction() -> Finding:
         return Finding("a prediction", f"failed: {error}", INSTALL)
     seconds = time.perf_counter() - started
     found = f"{network.name} calls a cup of coffee {label} ({probability:.2f}), {seconds:.0f} s"
-    right = label == "espresso"
-    return Finding("a prediction", found, "" if right else f"It should be espresso: {INSTALL}")
+    fix = "" if label == "espresso" else f"It should be espresso: {INSTALL}"
+    return Finding("a prediction", found, fix)
 
 
 def _gpu() -> Finding:
-    """None is needed; one that TensorFlow doesn't use is worth a line."""
     try:
         from helpers.backend import tensorflow
     except ImportError as error:
         return Finding("GPU", f"not looked for: {error}", INSTALL)
-    count = len(tensorflow.config.list_physical_devices("GPU"))
-    if count:
+    if count := len(tensorflow.config.list_physical_devices("GPU")):
         return Finding("GPU", f"{count}, used by TensorFlow")
     if shutil.which("nvidia-smi"):
-        hint = "; on Linux, pip install 'tensorflow[and-cuda]' makes use of it"
-        return Finding("GPU", f"there is one that TensorFlow doesn't use; nothing needs it{hint}")
+        return Finding("GPU", "one that TensorFlow doesn't use; nothing needs it")
     return Finding("GPU", "none, and none is needed")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import filelock
 import pooch
@@ -25,74 +25,56 @@ CHUNK, SECONDS = 1 << 16, 15.0  # a source that needs longer to answer, or for 6
 TRIES = 5  # of a source that breaks off in the middle of the file
 
 
-class _PublishedFile(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def hash(self) -> str | None: ...
-
-
-def wrong_hash(path: Path, file: _PublishedFile) -> str:
-    """Say how a file's hash differs from the published one; `""` if it's the same."""
-    kind = algorithm(str(file.hash))
-    found = pooch.file_hash(str(path), kind)
-    return "" if found == file.hash else f"expected {kind.upper()} {file.hash}, got {found}"
-
-
 def fetch(
-    file: _PublishedFile,
-    folder: Path,
+    url: str,
+    hash_: str | None,
+    path: Path,
     mirrors: Sequence[str] = (),
-    check: Callable[[Path, Any], str] = wrong_hash,
+    check: Callable[[Path], str] | None = None,
 ) -> Path:
-    """Download a published file into a folder, unless the right one is there already.
+    """Download a published file to a path, unless the right one is there already.
 
     The bytes go to NAME.part, where the next call resumes a download that broke off; the file gets
     its name once it's checked. Of several processes, one downloads and the others wait.
 
     Args:
-        file: its name, its URL, and its MD5 or SHA-256 in hexadecimal digits. Without a hash, None,
-            it's downloaded whole each time.
-        folder: where to keep it; made if need be.
+        url: where it's published.
+        hash_: its MD5 or SHA-256; if None, it's downloaded whole each time.
+        path: where to keep it, under the name that it has on mirrors.
         mirrors: base URLs and folders to try first, in order.
-        check: `check(path, file)` says what is wrong with a file that has come, or `""`.
+        check: says what is wrong with a file without a hash, or `""`.
 
     Raises:
         DownloadError: no source has the file (the message lists them), or the folder can't keep it.
     """
-    path, part, tried = folder / file.name, folder / f"{file.name}.part", []
+    folder, name, tried = path.parent, path.name, []
     try:
-        with _locked(folder, file.name):
-            if file.hash and path.is_file() and not wrong_hash(path, file):
+        with _locked(folder, name):
+            if hash_ and path.is_file() and not wrong_hash(path, hash_):
                 return path
-            for source in [*(f"{mirror.rstrip('/')}/{file.name}" for mirror in mirrors), file.url]:
-                problem = _retrieve(source, file, part, check)
+            for source in [*(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors), url]:
+                problem = _retrieve(source, hash_, path, check)
                 if not problem:
-                    return part.replace(path)
+                    return path
                 tried.append(f"{shown(source)}: {problem}")
     except OSError as error:  # of this machine
         raise DownloadError(
-            f"{file.name} can't be kept in {shown(folder)}: {error.strerror or error}."
+            f"{name} can't be kept in {shown(folder)}: {error.strerror or error}."
         ) from error
-    hash_ = f" ({algorithm(file.hash).upper()} {file.hash})" if file.hash else ""
+    known = f" ({algorithm(hash_).upper()} {hash_})" if hash_ else ""
     raise DownloadError(
-        f"{file.name} can't be downloaded. {'; '.join(tried)}. "
-        f"To do it by hand, put {file.url}{hash_} into {shown(folder)}."
+        f"{name} can't be downloaded. {'; '.join(tried)}. "
+        f"To do it by hand, put {url}{known} into {shown(folder)}."
     )
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .zip or .tgz file into a new folder; do nothing if the folder exists.
 
-    pooch's Untar isn't used: before Python 3.12 it writes where a member `../x` tells it to.
-
     Raises:
         DownloadError: the archive can't be unpacked; nothing of it stays.
     """
+    # Not by pooch's Untar, which before Python 3.12 writes where a member `../x` tells it to.
     how: dict[str, Any] = {} if archive.suffix == ".zip" else {"filter": "data"}
     home, name = folder.parent, folder.name
     try:
@@ -107,6 +89,13 @@ def unpack(archive: Path, folder: Path) -> None:
 def algorithm(hash_: str) -> str:
     """Name a hash's algorithm: `"md5"` or `"sha256"`."""
     return "sha256" if len(hash_) == 64 else "md5"
+
+
+def wrong_hash(path: Path, hash_: str) -> str:
+    """Say how a file's hash differs from the published one; `""` if it's the same."""
+    kind = algorithm(hash_)
+    found = pooch.file_hash(str(path), kind)
+    return "" if found == hash_ else f"expected {kind.upper()} {hash_}, got {found}"
 
 
 def shown(place: str | Path) -> str:
@@ -137,12 +126,12 @@ class _SourceError(Exception):
 
 
 def _retrieve(
-    source: str, file: _PublishedFile, part: Path, check: Callable[[Path, Any], str]
+    source: str, hash_: str | None, path: Path, check: Callable[[Path], str] | None
 ) -> str:
     """Download a file from one source; return what is wrong with the source, or `""`."""
-    problem = ""
+    part, problem = path.with_name(f"{path.name}.part"), ""
     for _ in range(TRIES):
-        if not file.hash:
+        if not hash_:
             part.unlink(missing_ok=True)  # nothing says that its bytes are of the same version
         try:
             resumed = _download(source, part)
@@ -154,8 +143,9 @@ def _retrieve(
         except OSError:
             part.unlink(missing_ok=True)  # a full disk stays full otherwise
             raise
-        wrong = check(part, file)
+        wrong = wrong_hash(part, hash_) if hash_ else check and check(part)
         if not wrong:
+            os.replace(part, path)
             return ""
         part.unlink()
         problem = f"sent another file ({wrong})"
@@ -169,17 +159,13 @@ def _download(source: str, part: Path) -> bool:
     stream = _read(source, part.stat().st_size if part.is_file() else 0)
     with ThreadPool(1) as thread:  # a thread that hangs is left behind
         start, size = _next(stream, thread)
-        left, free = (size or 0) - start, shutil.disk_usage(part.parent).free
-        if left > free:
-            sizes = f"{left / 1e6:,.1f} MB are left, {free / 1e6:,.1f} MB are free"
-            raise _SourceError(f"sends more than fits on the disk ({sizes})")
         chunk = _next(stream, thread)
         if not start and chunk.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
             raise _SourceError("sent a web page; if this network has a log-in page, log in")
+        off = None if sys.stderr else True  # None: in a pipe
         bar = tqdm(
-            desc=part.stem, initial=start, total=size, unit="B", unit_scale=True,
-            disable=None if sys.stderr else True,  # None: only where it isn't a terminal's
-        )  # fmt: skip
+            desc=part.stem, initial=start, total=size, unit="B", unit_scale=True, disable=off
+        )
         with bar, part.open("ab" if start else "wb") as output:
             while chunk:
                 output.write(chunk)
@@ -193,8 +179,6 @@ def _next(stream: Iterator[Any], thread: ThreadPool) -> Any:
         return thread.apply_async(next, (stream, b"")).get(SECONDS)
     except multiprocessing.TimeoutError as error:
         raise _SourceError(f"sent less than {CHUNK // 1024} kB in {SECONDS:.0f} s") from error
-    except requests.exceptions.InvalidSchema as error:
-        raise _SourceError("redirects to an address that isn't safe") from error
     except OSError as error:  # of a mirror's folder, or one of requests
         raise _SourceError(error.strerror or f"no answer ({type(error).__name__})") from error
 
@@ -212,12 +196,12 @@ def _read(source: str, offset: int) -> Iterator[Any]:
             del session.adapters["http://"]  # so that no redirect leads there
         with session.get(source, headers=headers, stream=True, timeout=2 * SECONDS) as answer:
             status, sent = answer.status_code, answer.headers
-            resumed = status == 206 and sent.get("Content-Range", "").startswith(f"bytes {offset}-")
-            if not resumed and offset and status in (206, 416):
-                yield from _read(source, 0)
-                return
-            if not resumed and status != 200:
+            if offset and status in (206, 416):
+                if not sent.get("Content-Range", "").startswith(f"bytes {offset}-"):
+                    yield from _read(source, 0)
+                    return
+            elif status != 200:
                 raise _SourceError(f"answered {status} {answer.reason}")
-            start, length = offset if resumed else 0, sent.get("Content-Length")
+            start, length = offset if status == 206 else 0, sent.get("Content-Length")
             yield start, start + int(length) if length else None
             yield from iter(lambda: answer.raw.read(CHUNK), b"")

@@ -21,31 +21,23 @@ FROZEN = (keras.layers.BatchNormalization, keras.layers.Normalization)  # above 
 
 @dataclass(frozen=True)
 class FreezeCost:
-    """What training costs when every block before `block` is frozen; None: all blocks are.
-
-    `frozen` and `trainable` count parameters, `memory_mb` is what a batch needs (in 1024 × 1024
-    bytes), `seconds` what an epoch takes on this machine. The last two are estimates.
-    """
+    """What training costs when every block before `block` is frozen; None: all blocks are."""
 
     block: str | None
-    frozen: int
+    frozen: int  # parameters
     trainable: int
-    memory_mb: float
-    seconds: float
+    memory_mb: float  # for a batch, estimated
+    seconds: float  # for an epoch on this machine, estimated
 
 
 def blocks(model: keras.Model) -> list[tuple[str, int]]:
     """List a network's blocks in order, by the names of its layers.
 
-    The names are `mixed0` to `mixed10` in InceptionV3, `block1a` to `top` in EfficientNet,
-    `conv5_block3` in ResNet, `block5` in VGG.
-
     Args:
         model: the network itself, not a model that contains it as a layer.
 
     Returns:
-        Pairs of a block's name and the index of its first layer in `model.layers`; an empty list if
-        the layers' names tell of no blocks.
+        Pairs of a block's name and its first layer's index.
 
     Example:
         >>> blocks(keras.applications.InceptionV3(weights=None, include_top=False))[-2:]
@@ -66,28 +58,20 @@ def blocks(model: keras.Model) -> list[tuple[str, int]]:
 def freeze_below(model: keras.Model, name: str) -> int:
     """Freeze every layer below a block or layer, and make that one and those above it trainable.
 
-    BatchNorm layers stay frozen above the line too: a frozen BatchNorm runs in inference mode and
-    keeps its moving statistics. In Keras 3, `base(x, training=False)` alone doesn't do that: in
-    `fit`, a functional model passes `training=True` on to the layers it contains, whatever they
-    were called with (https://github.com/keras-team/keras/issues/20285; still so in 3.15.1).
-
-    Only `trainable` changes: compile the model afterwards, or `fit` won't notice. (To give blocks
-    learning rates of their own, there is `keras.optimizers.MultiOptimizer`.)
+    BatchNorm layers stay frozen above the line too, and so keep their moving statistics. In Keras
+    3.15, `base(x, training=False)` alone doesn't do that: in `fit`, a functional model passes
+    `training=True` on to the layers it contains (https://github.com/keras-team/keras/issues/20285).
+    Compile the model afterwards, or `fit` won't notice.
 
     Args:
-        model: the network itself, not a model that contains it as a layer.
-        name: of a block (see `blocks`) or a layer.
+        model: as in `blocks`.
+        name: of a block or a layer.
 
     Returns:
-        The index in `model.layers` of the first layer above the line.
+        The index of the first layer above the line.
 
     Raises:
         ArgumentError: the network has no such block or layer.
-
-    Example:
-        >>> base = keras.applications.InceptionV3(weights=None, include_top=False)
-        >>> freeze_below(base, "mixed9")
-        249
     """
     line = _index(model, name)
     model.trainable = True  # a model that is frozen as a whole ignores its layers' `trainable`
@@ -100,23 +84,17 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
     """Cut a network in two where freezing ends, so that the frozen part runs once per picture.
 
     Run the first part with `bottlenecks.extract`, and train the second on that file with
-    `fit(features.batches(path, seed=0), shuffle=False)`. Both share their weights with `model`, so
-    afterwards `model.predict` answers for whole pictures. The same batches give the same weights as
-    training `model` after `freeze_below(model, at)`, with two exceptions: dropout in the frozen
-    part drops nothing, and pictures can't be augmented anew in every epoch.
+    `fit(features.batches(path, seed=0), shuffle=False)`. Both share their weights with `model`. The
+    same batches give the same weights as training `model` after `freeze_below(model, at)`, but
+    dropout in the frozen part drops nothing, and pictures can't be augmented anew in every epoch.
 
     Args:
-        model: the whole network, functional or sequential, with the head that is to be trained.
-        at: the first block (see `blocks`) or layer to train.
-
-    Returns:
-        The frozen part, from pictures to the tensor at the cut, and the trainable part, from there
-        to the model's output. Compile the second one.
+        model: the whole network, with the head that is to be trained.
+        at: the first block or layer to train.
 
     Raises:
-        ArgumentError: the network has no such block or layer, or can't be cut there, because a skip
-            connection or a branch crosses the line, or because nothing below it has weights. The
-            model is then unchanged.
+        ArgumentError: no such block or layer, or more than one tensor crosses the line, or nothing
+            below it has weights; the model is then unchanged.
 
     Example:
         >>> model = keras.applications.VGG16(weights=None, classes=5)
@@ -144,7 +122,7 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
 
 
 def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> list[FreezeCost]:
-    """Estimate what training costs for each choice of the first block to train.
+    """Estimate what training costs for each choice of the first block, and if nothing is trained.
 
     Memory: all weights; for each that is trained, its gradient and Adam's two moments; and the
     outputs of the layers above the line, kept for the backward pass. Time: the forward pass,
@@ -152,27 +130,17 @@ def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> lis
     computes two products where the forward pass computes one.
 
     Args:
-        model: the network itself, functional or sequential, built for one input size.
+        model: as in `blocks`, built for one input size.
         pictures: in an epoch.
-        batch_size: pictures in a step.
-
-    Returns:
-        One cost for each block, in order, and at last one with everything frozen.
 
     Raises:
         ArgumentError: the network names no blocks, or its input size is open.
-
-    Example:
-        >>> vgg16 = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=5)
-        >>> [(cost.block, cost.trainable) for cost in freeze_costs(vgg16, pictures=100)[-2:]]
-        [('block5', 25982469), (None, 0)]
     """
     found = blocks(model)
     if not found or None in model.input_shape[1:]:
         raise ArgumentError(
-            f"{model.name}: expected a network that has blocks (see finetune.blocks) and one input "
-            f"size, got {len(found)} blocks and input {model.input_shape}. Build it by "
-            "keras.applications with input_shape=(224, 224, 3), for example."
+            f"{model.name}: expected a network with blocks and one input size, got {len(found)} "
+            f"blocks and input {model.input_shape}. Build it with input_shape=(224, 224, 3)."
         )
     batch = np.zeros((8, *model.input_shape[1:]), "float32")
     by_layer = np.array(_seconds_by_layer(model, batch))

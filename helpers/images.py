@@ -159,7 +159,7 @@ def _start(path: Path) -> bytes:
 
 def _read(path: Path, notes: list[str] | None) -> np.ndarray:
     """Read the whole picture; the reasons of its PictureErrors do not name the file."""
-    formats = FORMATS[:-1]  # Pillow knows HEIF only once it is registered
+    formats: tuple[str, ...] = FORMATS[:-1]  # Pillow knows HEIF only once it is registered
     if _start(path)[4:8] == b"ftyp":
         import pillow_heif
 

@@ -18,10 +18,7 @@ BY_POSITION = (
 
 
 class ReceptiveField(NamedTuple):
-    """Along one axis, unit i sees pixels `start + i * stride` to `start + i * stride + size - 1`.
-
-    A negative `start` means that the first unit sees padding too.
-    """
+    """Along one axis, unit i sees `size` pixels from `start + i * stride` on, padding included."""
 
     size: int
     stride: int
@@ -31,13 +28,9 @@ class ReceptiveField(NamedTuple):
 def tap(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
     """Build a model that gives the outputs of inner layers; it shares the network's weights.
 
-    Args:
-        model: functional or sequential, built.
-        names: one layer's name, or several.
-
     Returns:
-        For one name, a model that gives that layer's output. For several, one that gives a dict
-        from each name to its output, computed in one pass.
+        For one name, a model that gives that layer's output; for several, a dict from each name to
+        its output, computed in one pass.
 
     Raises:
         ArgumentError: the network has no such layer.
@@ -60,17 +53,14 @@ def tap(model: keras.Model, names: str | Sequence[str]) -> keras.Model:
 def receptive_field(model: keras.Model, name: str, axis: int = 1) -> ReceptiveField:
     """Compute which pixels a unit of a layer can see, from the layers that lead to it.
 
-    A window of k units adds (k - 1) times the stride so far to the size, and its own stride
-    multiplies the stride (arXiv:1603.07285, section 4).
+    A window of k units adds (k - 1) × stride to the size (arXiv:1603.07285, section 4).
 
     Args:
-        model: functional or sequential, built for one input size, channels last.
-        name: the layer's.
+        model: functional or sequential, channels last.
         axis: 1 for rows, 2 for columns.
 
     Raises:
-        ArgumentError: the network has no such layer, or the layer has no window, because global
-            pooling, Flatten or Dense comes before it.
+        ArgumentError: no such layer, or one that sees the whole picture, such as a Dense layer.
 
     Example:
         >>> vgg19 = keras.applications.VGG19(weights=None, include_top=False)
@@ -94,7 +84,7 @@ def receptive_field(model: keras.Model, name: str, axis: int = 1) -> ReceptiveFi
 
 
 def _window(layer: keras.layers.Layer, axis: int) -> tuple[int, int, int]:
-    """A layer's window along an axis: its units, its stride, and the padding before the first."""
+    """Give a window's units and stride, and the padding before the first."""
     if isinstance(layer, BY_POSITION):
         return 1, 1, 0
     if isinstance(layer, layers.ZeroPadding2D):
@@ -105,8 +95,8 @@ def _window(layer: keras.layers.Layer, axis: int) -> tuple[int, int, int]:
         kernel = layer.pool_size[axis - 1]
     else:
         raise ArgumentError(
-            f"{layer.name} ({type(layer).__name__}) has no window: what comes after global "
-            "pooling, Flatten or Dense sees the whole picture. Ask for a layer before it."
+            f"{layer.name} ({type(layer).__name__}) has no window: it sees the whole picture. "
+            "Ask for a layer before it."
         )
     stride, length = layer.strides[axis - 1], layer.input.shape[axis]
     if layer.padding == "valid":
@@ -114,8 +104,6 @@ def _window(layer: keras.layers.Layer, axis: int) -> tuple[int, int, int]:
     if stride == 1:
         return kernel, 1, (kernel - 1) // 2
     if length is None:
-        raise ArgumentError(
-            f"{layer.name}: its padding depends on the input size, which is open. "
-            "Build the model with input_shape=(224, 224, 3), for example."
-        )
+        todo = "Build the model with input_shape=(224, 224, 3), for example."
+        raise ArgumentError(f"{layer.name}: its padding depends on the open input size. {todo}")
     return kernel, stride, max((-(-length // stride) - 1) * stride + kernel - length, 0) // 2

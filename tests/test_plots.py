@@ -42,7 +42,7 @@ def opened(shown: Shown) -> Image.Image:
 def test_answers_show_each_picture_over_its_labels(drawn: list[Figure]) -> None:
     shown = plots.answers([picture(0), picture(1)], [BEST, BEST[:1]], ["One", "Other"], "Two")
     assert np.asarray(opened(shown)).std() > 10
-    one, labels, other, _ = drawn[0].axes
+    one, other, labels, _ = drawn[0].axes
     assert drawn[0].get_suptitle() == "Two"
     assert (one.get_title(), other.get_title()) == ("One", "Other")
     assert [text.get_text() for text in labels.texts] == ["Egyptian cat 0.50", "tabby 0.25"]

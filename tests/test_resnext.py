@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import zoo
+from helpers import weights, zoo
 from helpers.applications import resnext
 from helpers.applications.resnext import GroupSum, ResNeXt50, ResNeXt101, preprocess_input
 from helpers.backend import keras
@@ -185,11 +185,11 @@ def test_imagenet_is_the_published_file_also_on_another_models_output(
     arrays = write_published(tmp_path / "notop.h5")
     asked = []
 
-    def get_file(name: str, url: str, file_hash: str, cache_subdir: str) -> str:
-        asked.append((name, url, file_hash))
-        return str(tmp_path / "notop.h5")
+    def fetch(name: str, include_top: bool) -> Path:
+        asked.append((name, include_top))
+        return tmp_path / "notop.h5"
 
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setattr(weights, "fetch", fetch)
     grey = keras.Input((64, 64, 1))
     coloured = keras.layers.Conv2D(3, 1, name="mine")(grey)
     model = ResNeXt50(include_top=False, input_tensor=coloured)
@@ -197,15 +197,13 @@ def test_imagenet_is_the_published_file_also_on_another_models_output(
     for name, expected in arrays.items():
         for one, other in zip(model.get_layer(name).get_weights(), expected, strict=True):
             np.testing.assert_array_equal(one, other)
-    file = zoo.find("ResNeXt50").weights_notop
-    assert file
-    assert asked == [(file.name, file.url, file.hash)]
+    assert asked == [("ResNeXt50", False)]
     with pytest.raises(WeightsError, match="predictions"):
         ResNeXt50(weights=tmp_path / "notop.h5")
 
 
 def test_without_a_connection_the_error_says_how_to_get_the_weights() -> None:
-    with pytest.raises(WeightsError, match=r"resnext50_.*\.h5.*weights fetch ResNeXt50"):
+    with pytest.raises(WeightsError, match=r"resnext50_.*_notop\.h5.*HELPERS_MIRROR"):
         ResNeXt50(include_top=False)
 
 

@@ -186,7 +186,7 @@ def test_a_file_without_a_hash_is_verified_by_its_parameters(cache: Path) -> Non
     assert weights.find("MobileNet") is None
     hdf5(cache / UNHASHED, np.zeros(3_228_864, "float32"))  # as many as without the top
     assert weights.find("MobileNet") is None
-    assert "expected parameters 4,253,864, got 3,228,864" in weights.verify()[0].problem
+    assert "expected 4,253,864 parameters, got 3,228,864" in weights.verify()[0].problem
 
 
 @pytest.mark.parametrize("content", [b"<html>Log in first</html>", b"", b"text"])

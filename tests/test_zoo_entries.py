@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import h5files, images, zoo
+from helpers import h5files, images, weights, zoo
 from helpers.backend import keras
 from helpers.zoo import Entry, WeightFile
 
@@ -32,9 +32,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
         files.append((fname, origin, file_hash))
         return fname
 
+    def fetch(name: str, include_top: bool) -> str:
+        [file] = known(weights.published(name, include_top))
+        return get_file(*file)
+
     # Keras's constructors, and ours for what Keras lacks.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setattr(weights, "fetch", fetch)
     monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
     monkeypatch.setattr(h5files, "load_weights", lambda *_: None)
     yield files

@@ -7,7 +7,7 @@ import numpy as np
 
 from helpers import zoo
 from helpers.backend import keras
-from helpers.errors import ArgumentError, WeightsError
+from helpers.errors import ArgumentError
 
 layers = keras.layers
 
@@ -24,11 +24,7 @@ def check_arguments(
     published_classes: int = 1000,
     published_activation: str = "softmax",
 ) -> None:
-    """Refuse arguments that don't go together, or not with the published weights.
-
-    Raises:
-        ArgumentError: says which, what was expected and what was given.
-    """
+    """Refuse arguments that don't go together, or not with the published weights."""
     if weights not in (None, published) and not Path(weights).is_file():
         raise ArgumentError(
             f'weights: expected "{published}", None or the path of a weight file, got {weights!r}.'
@@ -51,43 +47,35 @@ def check_arguments(
 def picture_input(
     include_top: bool, weights: str | Path | None, tensor: Any, input_shape: Shape | None
 ) -> Any:
-    """Return the tensor to build on: the one given, or an input of a checked shape.
-
-    Raises:
-        ArgumentError: the network can't be built on such a tensor or shape.
-    """
+    """Return the tensor to build on: the one given, or an input, after checking its shape."""
     imagenet = weights == "imagenet"
     if tensor is not None:
         return check_tensor(tensor, (None, None, 3 if imagenet else None))
     default: Shape = (224, 224, 3) if include_top else (None, None, 3)
     shape = tuple(input_shape or default)
-    if len(shape) != 3 or shape[2] is None or (imagenet and shape[2] != 3):
-        raise ArgumentError(f"input_shape: expected (rows, columns, 3), got {shape}.")
+    small = any(side is not None and side < 32 for side in shape[:2])
+    if small or len(shape) != 3 or (imagenet and shape[2] != 3):
+        raise ArgumentError(
+            f"input_shape: expected (rows, columns, 3) with 32 or more a side, got {shape}."
+        )
     if include_top and (None in shape or (imagenet and shape != default)):
         raise ArgumentError(
             f"input_shape: expected {default if imagenet else 'fixed sides'} with the top, "
             f"got {shape}. Other sizes need include_top=False."
         )
-    if any(side is not None and side < 32 for side in shape[:2]):
-        raise ArgumentError(f"input_shape: expected 32 or more a side, got {shape}.")
     return layers.Input(shape)
 
 
 def check_tensor(tensor: Any, shape: tuple[int | None, ...]) -> Any:
-    """Return a Keras tensor after comparing its shape, where None stands for any size.
-
-    Raises:
-        ArgumentError: it's no Keras tensor, or has another shape.
-    """
+    """Return a Keras tensor after comparing its shape, where None stands for any size."""
     if not keras.backend.is_keras_tensor(tensor):
         raise ArgumentError(
             "input_tensor: expected a Keras tensor, such as keras.Input(...) or a layer's output, "
             f"got {type(tensor).__name__}. Arrays go into the model once it is built."
         )
     found = tuple(tensor.shape[1:])
-    if len(found) != len(shape) or any(
-        wanted not in (None, side) for side, wanted in zip(found, shape, strict=True)
-    ):
+    fits = all(wanted in (None, side) for wanted, side in zip(shape, found, strict=False))
+    if len(found) != len(shape) or not fits:
         raise ArgumentError(
             f"input_tensor: expected the shape {(None, *shape)}, got {(None, *found)}."
         )
@@ -103,15 +91,14 @@ def add_top(
     dropout: float = 0,
 ) -> Any:
     """Add the end of an image network: pooling and classifier, or pooling alone, or nothing."""
-    if include_top:
+    if include_top or pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        if dropout:
-            x = layers.Dropout(dropout, name="top_dropout")(x)
-        return layers.Dense(classes, activation=activation, name="predictions")(x)
-    if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    if include_top and dropout:
+        x = layers.Dropout(dropout, name="top_dropout")(x)
+    if include_top:
+        x = layers.Dense(classes, activation=activation, name="predictions")(x)
     return x
 
 
@@ -119,22 +106,6 @@ def from_source(inputs: Any, outputs: Any, name: str) -> keras.Model:
     """Make the model that begins where `inputs` came from, as Keras does with an input tensor."""
     sources = keras.utils.get_source_inputs(inputs)
     return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name)
-
-
-def published_file(file: zoo.WeightFile, name: str) -> str:
-    """Return the path of a published file in Keras's cache, downloading it if necessary.
-
-    Raises:
-        WeightsError: it isn't there and couldn't be downloaded.
-    """
-    try:
-        return keras.utils.get_file(file.name, file.url, cache_subdir="models", file_hash=file.hash)
-    except Exception as error:  # Keras raises nothing narrower where a server doesn't answer
-        raise WeightsError(
-            f"{file.name} couldn't be downloaded: {error}. Run `python -m helpers weights fetch "
-            f"{name}`, which also takes it from the folder or server that HELPERS_MIRROR names; "
-            "or give weights=PATH, or weights=None for random weights."
-        ) from error
 
 
 def as_float32(x: Any) -> Any:
@@ -145,17 +116,7 @@ def as_float32(x: Any) -> Any:
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Decode the predictions of an ImageNet network, as Keras does; no labels are downloaded.
-
-    Args:
-        preds: probabilities, (N, 1000).
-        top: how many classes to name.
-
-    Returns:
-        A list for each picture: (WordNet id, label, probability), the best first.
-
-    Raises:
-        ArgumentError: `preds` has another shape.
+    """Name the `top` ImageNet classes of each picture, (N, 1000), as Keras does, the best first.
 
     Example:
         >>> decode_predictions(np.eye(1000)[[285]], top=1)

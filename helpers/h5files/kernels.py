@@ -42,10 +42,7 @@ def dense(stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def gates(kind: str, stored: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Join a Keras 1 GRU's or LSTM's W, U and b of each gate into Keras 3's three arrays.
-
-    A GRU's are then those of `keras.layers.GRU(reset_after=False)`.
-    """
+    """Join a Keras 1 GRU's (reset_after=False) or LSTM's W, U, b of each gate into three arrays."""
     order, wanted = GATES[kind]
     by_gate = {gate: stored[3 * k : 3 * k + 3] for k, gate in enumerate(order)}
     return [np.concatenate([by_gate[gate][part] for gate in wanted], -1) for part in range(3)]

@@ -41,8 +41,8 @@ class Weight:
     def read(self) -> np.ndarray:
         """Read the array, while the file is open; bfloat16 becomes float32."""
         array = np.asarray(self.data)
-        bfloat16 = self.dtype == "bfloat16"
-        return array.view(ml_dtypes.bfloat16).astype("float32") if bfloat16 else array
+        special = self.dtype == "bfloat16"
+        return array.view(ml_dtypes.bfloat16).astype("float32") if special else array
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,15 @@ class Tree:
     def _repr_html_(self) -> str:
         """Show a row for each layer, with a bar for its parameters; a click shows its arrays."""
         most = max((layer.parameters for layer in self.layers), default=0)
-        rows = [f"<div>{_escaped(line)}</div>" for line in self._head()]
+        rows = [f"<div>{html.escape(line)}</div>" for line in self._head()]
         for layer in (layer for layer in self.layers if layer.weights):
-            arrays = "<br>".join(_escaped(f"{w.name} {w.shape} {w.dtype}") for w in layer.weights)
+            arrays = (f"{w.name} {w.shape} {w.dtype}" for w in layer.weights)
             rows.append(
-                f'<details><summary><meter max="{most}" value="{layer.parameters}"></meter> <code>'
-                f"{_escaped(layer.name)}</code> {layer.parameters:,}</summary>{arrays}</details>"
+                f'<details><summary><meter max="{most}" value="{layer.parameters}"></meter> '
+                f"<code>{html.escape(layer.name)}</code> {layer.parameters:,}</summary>"
+                f"{'<br>'.join(map(html.escape, arrays))}</details>"
             )
-        return "".join(rows)
+        return printable("".join(rows))
 
     def _head(self) -> list[str]:
         cut = {k: v if len(v) < 73 else f"{v[:72]}…" for k, v in self.attributes.items()}
@@ -102,10 +103,6 @@ class Tree:
             *(f"  {name} = {text}" for name, text in cut.items()),
             *(f"  not followed: {link}" for link in self.links),
         ]
-
-
-def _escaped(text: str) -> str:
-    return html.escape(printable(text))
 
 
 def tree(path: str | Path) -> Tree:
@@ -130,10 +127,7 @@ def read(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
 
 @contextlib.contextmanager
 def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
-    """List a weight file, and keep it open, so that its weights can be read.
-
-    Whatever goes wrong with the file, in here or in the block, is a WeightsError.
-    """
+    """List a weight file, and keep it open; all that goes wrong with it is a WeightsError."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file.")
@@ -156,9 +150,9 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
 
 
 def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
-    start = file.read(16).lower()
+    start = file.read(16)
     if not zipfile.is_zipfile(file):
-        page = start.startswith((b"<!doctype", b"<html"))
+        page = start.lower().startswith((b"<!doctype", b"<html"))
         what = "a web page" if page else f"a file that starts with {start[:8]!r}"
         raise ValueError(f"expected an HDF5 or .keras file, got {what}")
     with zipfile.ZipFile(file) as archive:
@@ -169,13 +163,14 @@ def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
 
 
 def _refuse_unsafe(found: Tree, most: int) -> None:
-    """Refuse links, what is no number, and more than a file of this size can have."""
     if found.links:
         raise ValueError(f"it has links ({'; '.join(found.links[:3])}), and a weight file has none")
     for weight in (weight for layer in found.layers for weight in layer.weights):
         data, size = weight.data, math.prod(weight.shape) * weight.data.dtype.itemsize
         most -= size
-        if weight.dtype != "bfloat16" and (data.dtype.kind not in "fiub" or data.dtype.itemsize > 8):
+        if weight.dtype != "bfloat16" and (
+            data.dtype.kind not in "fiub" or data.dtype.itemsize > 8
+        ):
             raise ValueError(f"{data.name} has {data.dtype}, expected numbers")
         if most < 0:
             shape = f"{size:,} bytes in shape {weight.shape}"
@@ -209,28 +204,29 @@ def _tree(path: Path, file: h5py.File, raw: BinaryIO) -> Tree:
 
 
 def _walk(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
-    """Visit every group and array once; a second link to one is reported like a soft link."""
+    """Visit every group and array once; a second link to one is listed like a soft link."""
     items: dict[str, Any] = {"": file}
-    links, seen = list[str](), {h5py.h5o.get_info(file.id).addr: "/"}
-
-    def visit(name: str, link: Any) -> None:
-        path = f"/{name}"
-        if path.count("/") > 32:
-            raise ValueError("its groups are more than 32 deep")
-        if not isinstance(link, h5py.HardLink):
-            links.append(f"{path} → {getattr(link, 'filename', 'here')}, {link.path}")
-            return
-        item = file[name]
-        first = seen.setdefault(h5py.h5o.get_info(item.id).addr, path)
-        if first != path:
-            links.append(f"{path} → here, {first}")
-            return
-        items[path] = item
-        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-            other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
-            links.append(f"{path} → {other}, its numbers")
-
-    file.visititems_links(visit)
+    links, todo, seen = list[str](), [""], {h5py.h5o.get_info(file.id).addr: "/"}
+    while todo:
+        where = todo.pop()
+        for name in items[where]:
+            path, link = f"{where}/{name}", items[where].get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                links.append(f"{path} → {getattr(link, 'filename', 'here')}, {link.path}")
+                continue
+            item = items[where][name]
+            first = seen.setdefault(h5py.h5o.get_info(item.id).addr, path)
+            if first != path:
+                links.append(f"{path} → here, {first}")
+                continue
+            items[path] = item
+            if isinstance(item, h5py.Group):
+                todo.append(path)
+                if path.count("/") > 32:
+                    raise ValueError("its groups are more than 32 deep")
+            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
+                links.append(f"{path} → {other}, its numbers")
     return items, links
 
 
@@ -263,7 +259,6 @@ def _check_heaps(raw: BinaryIO, arrays: list[h5py.Dataset]) -> None:
 
 
 def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator[Layer]:
-    """Yield layers and arrays as attributes list them or, in the oldest layout, count them."""
     for name in names:
         group = _listed(items, f"{root}/{name}")
         weights: Iterable[str] | None = _names(group, "weight_names")
@@ -273,7 +268,6 @@ def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator
 
 
 def _by_class(items: dict[str, Any], root: str) -> Iterator[Layer]:
-    """Yield Keras 3's layers, whose group is named by the class, with the name as an attribute."""
     found: dict[str, list[Weight]] = {}
     for path in sorted(items, key=lambda path: _natural(path.replace("/vars/", "/"))):
         if match := re.fullmatch(rf"{root}/([^/]+)(?:/(|.+/)vars/([^/]+))?", path):
@@ -312,16 +306,15 @@ def _weight(items: dict[str, Any], path: str, name: str) -> Weight:
 
 
 def _attribute(item: Any, name: str, default: Any = None) -> Any:
-    """Read an attribute of text or numbers; for some other types h5py (3.14, 3.16) crashes."""
     if item is None or name not in item.attrs:
         return default
     kind = item.attrs.get_id(name).get_type().get_class()
     plain = (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)
-    return item.attrs[name] if kind in plain else default
+    return item.attrs[name] if kind in plain else default  # for some others h5py 3.16 crashes
 
 
 def _names(group: Any, attribute: str) -> list[str] | None:
-    """Read a list of names from an attribute or, if it is longer than 64 kB, from several."""
+    # From several attributes, attribute0 and so on, if the list is longer than 64 kB.
     parts = [k for k in getattr(group, "attrs", ()) if re.fullmatch(rf"{attribute}\d*", k)]
     values = [np.ravel(_attribute(group, part)) for part in sorted(parts, key=_natural)]
     return [_text(name) for value in values for name in value] if parts else None
@@ -331,6 +324,5 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _natural(name: str) -> list[tuple[str, int]]:
-    """Sort conv2d_2 before conv2d_10."""
+def _natural(name: str) -> list[tuple[str, int]]:  # conv2d_2 before conv2d_10
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Convention = Literal["tf", "th"]
 Pair = tuple[Any, Layer]  # a layer of the model, and the one of the file
-LONGEST_HEAD = 3  # layers with weights: VGG's
 
 
 class Mismatch(NamedTuple):
@@ -80,15 +79,6 @@ def load_weights(
     Raises:
         ArgumentError: the model is not built, or a convention is neither th nor tf.
         WeightsError: the file is damaged, not safe, or does not fit; the model is as it was.
-
-    Example:
-        >>> import tempfile
-        >>> from helpers.backend import keras
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> path = tempfile.mkdtemp() + "/some.weights.h5"
-        >>> model.save_weights(path)
-        >>> print(load_weights(model, path))
-        2 loaded, 0 missing, 0 unexpected, 0 of a wrong shape
     """
     if not model.built or not model.weights:
         raise ArgumentError(f"{model.name}: it has no weights yet. Build it, on an Input, first.")
@@ -110,11 +100,10 @@ def load_weights(
                 variables = _in_the_files_order(layer, stored)
                 arrays = _converted(layer, arrays, first, turn, notes)
             if len(arrays) != len(variables) or {*map(id, variables)} != {*map(id, layer.weights)}:
+                here, there = ([w.name for w in each.weights] for each in (layer, stored))
                 raise WeightsError(
-                    f"{layer.name}: expected {len(layer.weights)} arrays "
-                    f"({_few([v.name for v in layer.weights])}), the file's {stored.name} has "
-                    f"{len(stored.weights)} ({_few([w.name for w in stored.weights])}). "
-                    "Nothing was loaded."
+                    f"{layer.name}: expected {len(here)} arrays ({_few(here)}), the file's "
+                    f"{stored.name} has {len(there)} ({_few(there)}). Nothing was loaded."
                 )
             names = [f"{layer.name}/{variable.name}" for variable in variables]
             found += zip(names, variables, arrays, strict=True)
@@ -129,7 +118,7 @@ def load_weights(
     for _, variable, array in right:
         variable.assign(array)
     for layer, _ in pairs:
-        _finalize(layer)
+        _finalize(layer)  # a Normalization computes what it uses from its variables
     return Report(
         tuple(name for name, *_ in right),
         tuple(f"{layer.name}/{w.name}" for layer in missing for w in layer.weights),
@@ -140,7 +129,6 @@ def load_weights(
 
 
 def _paired(model: Any, tree: Tree, by_name: bool) -> tuple[list[Pair], list[Any], list[Layer]]:
-    """Return the layers that belong together, the model's alone, and the file's alone."""
     here = {key: layer for key, layer in _by_class(model.layers).items() if layer.weights}
     there = {layer.key: layer for layer in tree.layers if layer.weights}
     if by_name:
@@ -157,7 +145,7 @@ def _paired(model: Any, tree: Tree, by_name: bool) -> tuple[list[Pair], list[Any
 
 
 def _by_class(layers: Iterable[Any]) -> dict[str, Any]:
-    """Return layers by Keras 3's keys: the class in snake case, numbered from the second on."""
+    # Keras 3's keys: the class in snake case, numbered from the second on.
     keys: dict[str, Any] = {}
     count: dict[str, int] = {}
     for layer in layers:
@@ -171,17 +159,15 @@ def _by_class(layers: Iterable[Any]) -> dict[str, Any]:
 def _conventions(
     tree: Tree, pairs: list[Pair], dim_ordering: str | None, trained_kernels: str | None
 ) -> tuple[bool, bool]:
-    """Decide whether kernels are stored channels first, and whether they have to be turned."""
+    """Decide whether kernels are channels first, and whether they have to be turned."""
     if tree.layout in KERAS3:
         return False, False
     shapes = [(tuple(layer.weights[0].shape), stored.weights[0].shape) for layer, stored in pairs]
     shapes = [(wanted, got) for wanted, got in shapes if len(wanted) == len(got) == 4]
-    # Whether each kernel fits as it is, and whether it fits transposed.
-    fits = {(got == wanted, (*got[2:], got[1], got[0]) == wanted) for wanted, got in shapes}
-    by_shape = "th" if (False, True) in fits and (True, False) not in fits else "tf"
+    transposed = any(got != wanted == (*got[2:], got[1], got[0]) for wanted, got in shapes)
     named = {b: a for a, b in re.findall("(th|tf)_(dim_ordering|kernels)", tree.file.lower())}
     by_backend = {"theano": "th", None: None}.get(tree.attributes.get("backend"), "tf")
-    first = (dim_ordering or named.get("dim_ordering") or by_shape) == "th"
+    first = (dim_ordering or named.get("dim_ordering") or ("th" if transposed else "tf")) == "th"
     trained = trained_kernels or named.get("kernels") or by_backend
     if not trained and first and any(wanted[:2] != (1, 1) for wanted, _ in shapes):
         raise WeightsError(
@@ -195,7 +181,6 @@ def _conventions(
 def _converted(
     layer: Any, arrays: list[np.ndarray], first: bool, turn: bool, notes: list[str]
 ) -> list[np.ndarray]:
-    """Return the arrays of Keras 1 or 2 as Keras 3 has them; add to the notes what was done."""
     kind = type(layer).__name__
     if kind in kernels.GATES and len(arrays) == 3 * len(kernels.GATES[kind][0]):
         return kernels.gates(kind, arrays)
@@ -206,7 +191,7 @@ def _converted(
         notes += ["kernels transposed from (out, in, rows, columns)"] if first else []
         notes += ["kernels turned by 180°"] if turn else []
     shape = _flattened(layer) if first and kind == "Dense" else None
-    if shape and arrays[0].ndim == 2 and len(arrays[0]) == np.prod(shape):
+    if shape and len(arrays[0]) == np.prod(shape):
         arrays = [kernels.dense(arrays[0], shape), *arrays[1:]]
         done = "rows reordered, for the map before it was flattened channels first"
         notes.append(f"{layer.name}/kernel: {done}")
@@ -214,21 +199,16 @@ def _converted(
 
 
 def _flattened(layer: Any) -> tuple[int, int, int] | None:
-    """Return (rows, columns, channels) of the map that a Flatten right before a layer had."""
+    """Give (rows, columns, channels) of the map that a Flatten right before a layer had."""
     before: Any = layer
     while before is layer or type(before).__name__ == "Dropout":
         before = before.input._keras_history.operation
-    if type(before).__name__ != "Flatten" or len(before.input.shape) != 4:
-        return None
-    rows, columns, channels = before.input.shape[1:]
-    return rows, columns, channels
+    flattened = type(before).__name__ == "Flatten" and len(before.input.shape) == 4
+    return before.input.shape[1:] if flattened else None
 
 
 def _in_the_files_order(layer: Any, stored: Layer) -> list[Any]:
-    """Return a layer's variables by "layer/weight" if file and model name them so, else in order.
-
-    A layer made of layers lists what is trainable first: in another order once it is frozen.
-    """
+    # By names, because a layer made of layers lists them in another order once it is frozen.
     variables = [*layer.trainable_weights, *layer.non_trainable_weights]
     ours = {"/".join(v.path.split("/")[-2:]): v for v in variables}
     theirs = ["/".join(w.name.removesuffix(":0").split("/")[-2:]) for w in stored.weights]
@@ -248,7 +228,6 @@ def _variable(layer: Any, path: str) -> Any:
 
 
 def _finalize(layer: Any) -> None:
-    """Let a Normalization compute from the variables what it uses."""
     for inner in getattr(layer, "layers", []):
         _finalize(inner)
     if hasattr(layer, "finalize_state"):
@@ -256,11 +235,10 @@ def _finalize(layer: Any) -> None:
 
 
 def _other_layers(tree: Tree, model: Any, missing: list[Any], unexpected: list[Layer]) -> str:
-    """Say how the layers of file and model differ, and in the commonest case why: the head."""
     side, other, more = ("file", "model", unexpected) if unexpected else ("model", "file", missing)
     if missing and unexpected:
         why, todo = "their layers are others", "Build the model that the file belongs to"
-    elif len(more) > LONGEST_HEAD:
+    elif len(more) > 3:  # VGG's head is the longest
         why, todo = f"the {side} has {len(more)} layers more", "Load what both have with partial"
     else:
         classes = more[-1].weights[-1].shape[-1]

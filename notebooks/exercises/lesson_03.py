@@ -27,6 +27,8 @@ def judge_classify(
     names = ("rocket", "coffee", "chelsea")
     paths = {name: datasets.photograph(name) for name in names}
     given = {name: classify(paths[name], 3) for name in names}
+    if given["rocket"] is None:
+        return "classify returned None. Does it end with return?"
     for rows in given.values():
         if not isinstance(rows, list | tuple) or any(np.size(row) != 2 for row in rows):
             return (
@@ -65,7 +67,8 @@ def judge_classify(
         return "You've divided by 255. This network wants its own preprocess_input instead."
     return (
         f"The rocket became a {rows[0][0]} with {rows[0][1]:.2f}, which isn't what the network "
-        "says. What happens to the pixels before predict: is preprocess_input applied once?"
+        "says of the square in the middle. Is that what it gets, and is preprocess_input applied "
+        "once?"
     )
 
 
@@ -214,7 +217,7 @@ def judge_fooled(
     if probability <= 0.5:
         return "It isn't sure enough. Try a detail that fills the picture, or a plainer background."
     if what_it_is.strip().lower() in label:
-        return "But that's what the picture shows, so it isn't fooled."
+        return f"But {label} is what the picture shows, so it isn't fooled."
     return None
 
 
@@ -222,10 +225,10 @@ q3 = Exercise(
     judge_fooled,
     hint="Cut a square out of a larger photograph with Pillow's crop, save it, and give its path.",
     solution="""
-        moon = Image.open(datasets.photograph("moon"))
+        eye = Image.open(datasets.photograph("retina"))
         my_picture = Path(tempfile.mkdtemp()) / "detail.png"
-        moon.crop((123, 246, 327, 450)).save(my_picture)
-        what_it_is = "moon"
+        eye.crop((197, 197, 1114, 1114)).save(my_picture)
+        what_it_is = "the back of an eye"
     """,
     right="You've fooled it.",
     wrong={
