@@ -1,43 +1,44 @@
-"""Bottleneck features: class folders → a frozen network's outputs in one HDF5 file."""
+"""Bottleneck features: class folders → a frozen network's outputs in one features file."""
 
 import contextlib
+import functools
 import hashlib
-import json
-import math
+import itertools
+import logging
 import os
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
-from helpers import console, datasets, images, partfile
+from helpers import console, datasets, features, images
 from helpers import engine as engines
 from helpers.datasets import ClassFolders
 from helpers.engine import Engine
-from helpers.errors import DataError, PictureError
-from helpers.partfile import DONE, TODO, Part
+from helpers.errors import ArgumentError, DataError, HelpersError, PictureError
 
 if TYPE_CHECKING:
-    import tensorflow
+    import distributed
 
-    from helpers.zoo import Pretrained
+    from helpers.zoo import Network
 
-FIRST = 4
+TIMEOUT = 10  # seconds, for a cluster to answer
 
 
 @dataclass(frozen=True)
 class Extraction:
     """What `extract` did.
 
-    `skipped` has (file, reason) of every file that is no picture and every link that is not
-    followed; `noted` has (file, note) of pictures with more in them than was read. `note` says why
-    `engine` is not the one that was hoped for, or nothing.
+    `skipped`: (file, reason) of every file without features. `noted`: (file, note) of every picture
+    with more in it than was read. `note`: why `engine` is not the one that was hoped for.
     """
 
     images: int
@@ -53,344 +54,351 @@ class Extraction:
 def extract(
     folder: str | Path,
     out: str | Path,
-    net: "Pretrained",
+    network: "Network",
     batch_size: int = 32,
-    progress: bool = True,
     engine: str | Engine = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
 ) -> Extraction:
-    """Runs every picture through a frozen network once, and keeps what comes out.
+    """Run every picture of class folders through a frozen network once, and keep what comes out.
 
-    The file has `features` (N, …) float32, `labels` (N,) int64 and `filenames` (N,), where row i of
-    each is the same picture, in the order of `datasets.class_folders`; its attributes are `classes`
-    and `fingerprint` (JSON: what the features depend on). Memory does not grow with N. While it is
-    made its name is NAME.part.h5; a run that was interrupted, or killed, is taken up there, and at
-    most `batch_size` pictures are computed once more.
+    Makes a features file (see `features`), row by row in the order of `datasets.class_folders`.
+    Memory does not grow with the number of pictures. An interrupted run goes on where it was. If
+    the file is there and has just these features, nothing is done; if since then a picture's name,
+    size or time of change is another one, the file is refused.
+
+    Workers read the pictures themselves: on other machines they need the same path to them, and
+    this package. They get the network from here, and with ONNX Runtime they need no TensorFlow. If
+    one dies, another does its work; if all die, this waits for the next one. A script that gives
+    `workers` needs `if __name__ == "__main__":`, for the processes that it starts import it.
 
     Args:
-        folder: one folder a class, pictures in them.
-        out: the file to make. If it is there already and has just these features, nothing is done.
-        net: from `zoo.pretrained(…, include_top=False)`.
-        batch_size: pictures in the works at the same time.
+        folder: one folder for each class, with pictures.
+        out: the file to make, such as `features.h5`.
+        network: from `zoo.load(…, include_top=False)`.
+        batch_size: pictures that are computed at a time, here or by each thread of a worker.
+        engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
+        workers: how many processes to start on this machine.
+        scheduler: or a dask scheduler's address, such as `tcp://192.168.0.7:8786`.
         progress: show a progress bar.
-        engine: `"auto"`, `"tensorflow"` or `"onnx"`, see `engine.choose`; or an `Engine` of your
-            own, which must give what the network would.
 
     Raises:
-        DataError: the folder is not one of class folders.
-        DataError: `out` cannot be written to, or has other features, or another process is
-            making it, or the disk is too small; no file is a picture; one changed on the way.
-        ArgumentError: an engine that is unknown, or that cannot be had here.
+        DataError: no class folders, or no picture in them; `out` cannot be made or has other
+            features; the disk is too small; a picture changed during the run; a worker failed.
+        ArgumentError: an engine or a cluster that cannot be had; features of no fixed shape.
 
     Example:
         >>> import tempfile
         >>> from helpers import zoo
-        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
+        >>> network = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     done = extract(
-        ...         datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False
-        ...     )
+        ...     pictures = datasets.five_classes("test")
+        ...     done = extract(pictures, f"{folder}/features.h5", network, progress=False)
         >>> done.images
         100
     """
-    return make(folder, out, net, progress, lambda work: _here(work, net, batch_size, engine))
-
-
-@dataclass
-class Work:
-    """An extraction under way: what there is to do, and what was found.
-
-    `seen` has size and time of change of each file when the run began; `reasons` says why rows
-    have no features, and `notes` what else there was in a row's picture.
-    """
-
-    pictures: ClassFolders
-    seen: np.ndarray
-    part: Part
-    bar: tqdm
-    reasons: dict[int, str] = field(default_factory=dict)
-    notes: dict[int, str] = field(default_factory=dict)
-
-    def keep(self, batch: "Batch", features: np.ndarray | None) -> None:
-        """Writes what became of rows: features of those that are in the batch, or a reason."""
-        self.part.write(batch.rows, features, np.array(list(batch.skipped), "int64"))
-        self.reasons.update(batch.skipped)
-        self.notes.update(batch.noted)
-        self.bar.update(len(batch.rows) + len(batch.skipped))
-
-    def say(self, note: str) -> None:
-        """Says something beside the bar."""
-        self.bar.write(f"helpers: {note}", file=console.stream())
-
-
-def make(
-    folder: str | Path,
-    out: str | Path,
-    net: "Pretrained",
-    progress: bool,
-    compute: Callable[[Work], tuple[str, str]],
-) -> Extraction:
-    """Makes a features file, as `extract` says; `compute` has the rows computed, here or elsewhere.
-
-    Args:
-        folder, out, net, progress: as in `extract`.
-        compute: keeps all rows of the part that are not done; gives an engine's name, and a note.
-    """
     started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
-    seen = pictures.stats()
-    if partfile.is_settled(out):
-        return _nothing_to_do(out, _fingerprint(net, pictures, seen))
-    with partfile.held(out) as part:
-        fingerprint = _fingerprint(net, pictures, seen)
-        if out.is_file():  # finished since, or stopped before it could remove the part
-            part.unlink(missing_ok=True)
-            return _nothing_to_do(out, fingerprint)
-        if part.exists():
-            _same(part, fingerprint)
-        else:
-            _lay_out(part, pictures, fingerprint)
-        with Part(part) as rows:
-            resumed_from = int(np.count_nonzero(rows.status == DONE))
-            bar = tqdm(
-                total=len(pictures),
-                initial=resumed_from,
-                unit=" pictures",
-                disable=not progress,
-                file=console.stream(),
-            )
-            work, engine, note = Work(pictures, seen, rows, bar), "none", ""
-            with bar:
-                if resumed_from < len(pictures):  # else only the file's name is missing
-                    engine, note = compute(work)
-            changed = pictures.changed(seen)
-            if len(changed):
-                rows.set_status(changed, TODO)
-                raise DataError(_changed(pictures, changed, part))
-            images_done = int(np.count_nonzero(rows.status == DONE))
-            if not images_done:
-                raise DataError(f"{folder}: none of {len(pictures)} files is a picture.")
-            rows.finish(out)
-    seconds = time.perf_counter() - started
-    rate = (images_done - resumed_from) / seconds
-    files, why = pictures.files, work.reasons
-    skipped = [*pictures.skipped, *((files[row], why[row]) for row in sorted(why))]
-    noted = [(files[row], work.notes[row]) for row in sorted(work.notes)]
-    return Extraction(images_done, skipped, resumed_from, seconds, rate, engine, note, noted)
-
-
-def batches(
-    path: str | Path,
-    rows: np.ndarray | None = None,
-    batch_size: int = 32,
-    seed: int | None = None,
-) -> "tensorflow.data.Dataset":
-    """Batches of (features, labels) straight from a features file, for `fit(…, shuffle=False)`.
-
-    This is the one place of the course where features are shuffled: with a `seed` the rows come
-    in a new order every epoch, without one in the file's order (which is sorted by class, and
-    must not be trained on as it is). All rows are mixed, not only those that lie close together.
-    Keras's own shuffling is for arrays; of any data set `fit` warns that it leaves that alone,
-    unless it is told `shuffle=False`.
-    A batch's rows are read when its turn comes, so memory does not grow with the file, which is
-    open during an epoch and no longer.
-
-    The tuner of tf.data is off. It has nothing to tune here, and in TensorFlow 2.21 an epoch often
-    ends only when it wakes: 1.3, 2.6, 5.1, 10.2 s after the epoch's start.
-
-    Args:
-        path: a file of `extract`.
-        rows: which rows, default all; e.g. the training part.
-        batch_size: rows a batch.
-        seed: of the shuffling; None for no shuffling.
-
-    Raises:
-        DataError: no such file, or not one that `extract` made.
-
-    Example:
-        >>> import tempfile
-        >>> from helpers import zoo
-        >>> net = zoo.pretrained("EfficientNetLite0", include_top=False, pooling="avg")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     done = extract(datasets.five_classes("test"), f"{folder}/f.h5", net, progress=False)
-        ...     [len(labels) for _, labels in batches(f"{folder}/f.h5", seed=0)]
-        [32, 32, 32, 4]
-    """
-    from helpers.backend import tensorflow as tf
-
-    with _features_file(path) as file:
-        labels, row = file["labels"][:], file["features"].shape[1:]
-    chosen = np.arange(len(labels)) if rows is None else np.array(rows)
-    random = np.random.default_rng(seed)
-
-    def epoch() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        order = chosen if seed is None else random.permutation(chosen)
-        with h5py.File(path) as file:
-            for start in range(0, len(order), batch_size):
-                # HDF5 reads rows in rising order; within a batch the order does not matter.
-                some = np.sort(order[start : start + batch_size])
-                yield file["features"][some], labels[some]
-
-    kinds = tf.TensorSpec((None, *row), "float32"), tf.TensorSpec((None,), "int64")
-    found = tf.data.Dataset.from_generator(epoch, output_signature=kinds)
-    count = tf.data.experimental.assert_cardinality(math.ceil(len(chosen) / batch_size))
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return found.apply(count).prefetch(2).with_options(options)
-
-
-def describe(path: str | Path) -> dict[str, Any]:
-    """What a features file says of itself: `classes`, `fingerprint`, `labels`, `shape`.
-
-    Raises:
-        DataError: no such file, or not one that `extract` made.
-    """
-    with _features_file(path) as file:
-        return {
-            "classes": [str(name) for name in file.attrs["classes"]],
-            "fingerprint": json.loads(file.attrs["fingerprint"]),
-            "labels": file["labels"][:],
-            "shape": file["features"].shape,
-        }
-
-
-@contextlib.contextmanager
-def _features_file(path: str | Path) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Make it with: python -m helpers extract") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a file that `extract` made ({error}). Make one with: "
-            "python -m helpers extract"
-        ) from error
-
-
-def _nothing_to_do(out: Path, fingerprint: dict[str, Any]) -> Extraction:
-    _same(out, fingerprint)
-    with h5py.File(out) as file:
-        there = len(file["labels"])
-    return Extraction(there, [], there, 0.0, 0.0, "none")
-
-
-def _here(work: Work, net: "Pretrained", batch_size: int, wanted: str | Engine) -> tuple[str, str]:
-    """All rows that are not done yet, on this machine."""
-    used = engine_for(work, net, wanted)
-    turn = threading.Semaphore(used.threads)
-
-    def step(rows: np.ndarray) -> None:
-        batch = read(work.pictures, rows, net.preprocess)
-        with turn:  # what was computed is written before others compute: a kill loses one batch
-            features = used.run(batch.pixels) if len(batch.rows) else None
-            changed = work.pictures.changed(work.seen, rows)
-            if len(changed):
-                raise DataError(_changed(work.pictures, changed, work.part.path))
-            work.keep(batch, features)
-
-    # More threads than computing batches, so that pictures are read meanwhile.
-    size = max(1, batch_size // used.threads)
-    engines.in_threads(step, work.part.steps(size), max(used.threads, min(engines.cores(), 8)))
-    return used.name, used.note
-
-
-def engine_for(work: Work, net: "Pretrained", wanted: str | Engine) -> Engine:
-    """The engine that computes, compared on the first pictures; what it is not, is said."""
-    used = wanted
-    if isinstance(used, str):
-        used = engines.choose(net.model, used, lambda: _first(work, net))
-    if used.note:
-        work.say(used.note)
-    return used
-
-
-def _first(work: Work, net: "Pretrained") -> np.ndarray | None:
-    """The first pictures that are to be computed, preprocessed; None if there are none."""
-    for rows in work.part.steps(FIRST):
-        batch = read(work.pictures, rows, net.preprocess)
-        if len(batch.rows):
-            return batch.pixels
-    return None
-
-
-class Batch(NamedTuple):
-    """Pictures that were read: their rows and pixels, the others' reasons, and notes on some."""
-
-    rows: np.ndarray
-    pixels: np.ndarray
-    skipped: dict[int, str]
-    noted: dict[int, str]
-
-
-def read(
-    pictures: ClassFolders,
-    rows: np.ndarray,
-    preprocess: Callable[[list[np.ndarray]], np.ndarray],
-) -> Batch:
-    """Pictures from their files, preprocessed."""
-    found: list[np.ndarray] = []
+    features.check_writable(out)
+    distant = workers is not None or scheduler is not None
+    if distant:
+        check_cluster(workers, scheduler)
+    files, seen = pictures.files, pictures.stats()
+    fingerprint = _fingerprint(network, pictures, seen)
+    shape = tuple(fingerprint["output_shape"])
+    if None in shape:
+        raise ArgumentError(
+            f"{network.name}: expected features of a fixed shape, got {shape}. Build it for one "
+            "input size, or with pooling."
+        )
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
-    for row in rows:
-        notes: list[str] = []
-        try:
-            found.append(images.read(pictures.root / pictures.files[row], notes))
-        except PictureError as error:
-            skipped[int(row)] = str(error)
-        if notes:
-            noted[int(row)] = "; ".join(notes)
-    readable = np.array([row for row in rows if row not in skipped], "int64")
-    return Batch(readable, preprocess(found) if found else np.empty(0), skipped, noted)
-
-
-def _changed(pictures: ClassFolders, rows: np.ndarray, part: Path) -> str:
-    name = pictures.files[rows[0]]
-    others = f" ({len(rows) - 1} others too)" if len(rows) > 1 else ""
-    now = "changed" if (pictures.root / name).exists() else "gone"
-    return (
-        f"{name}: the file is {now} since this run began{others}, so its row was not kept. Put it "
-        f"back as it was, and the same command goes on from here; or remove {part.name} and begin "
-        "anew with the pictures as they are."
+    name, note = "none", ""
+    with features.create(out, fingerprint, shape, pictures.labels, files, pictures.classes) as part:
+        if part is None:
+            there = features.describe(out)["shape"][0]
+            return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
+        resumed_from = part.done
+        if resumed_from < len(files):  # else only the finished file is missing
+            task = _task(network, engine)
+            name, note = task.engine.name, task.engine.note
+            if distant:
+                todo = part.todo(batch_size)
+                batches = _on_cluster(task, pictures, todo, seen, workers, scheduler)
+            else:
+                todo = part.todo(max(1, batch_size // task.engine.threads))
+                batches = _in_threads(task, pictures, todo)
+            bar = tqdm(
+                total=len(files), initial=resumed_from, unit=" pictures", disable=not progress,
+                file=console.stream(),
+            )  # fmt: skip
+            with bar, contextlib.closing(batches):
+                if note:
+                    bar.write(f"helpers: {note}", file=console.stream())
+                for batch in batches:
+                    _check_unchanged(part, pictures, seen, batch.rows)
+                    if len(batch.rows):
+                        part.write(batch.rows, batch.values)
+                    part.mark(np.array(list(batch.skipped), int), features.SKIPPED)
+                    skipped |= batch.skipped
+                    noted |= batch.noted
+                    bar.update(len(batch.rows) + len(batch.skipped))
+        _check_unchanged(part, pictures, seen)
+        if not part.done:
+            first = next(iter(skipped.values()))
+            raise DataError(f"{folder}: none of {len(files)} files is a picture. {first}")
+        part.finish()
+    seconds = time.perf_counter() - started
+    return Extraction(
+        part.done,
+        [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))],
+        resumed_from,
+        seconds,
+        (part.done - resumed_from) / seconds,
+        name,
+        note,
+        [(files[row], noted[row]) for row in sorted(noted)],
     )
 
 
-def _fingerprint(net: "Pretrained", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
+def check_cluster(workers: int | None, scheduler: str | None) -> None:
+    """Raise the error that `extract` would, before time is spent on loading a network.
+
+    Raises:
+        ArgumentError: both are given, or no worker is wanted; or dask is not installed.
+    """
+    if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
+        raise ArgumentError(f"Expected 1 worker or more, or a scheduler: {workers}, {scheduler}.")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise ArgumentError(
+            "Several workers need dask.distributed, which is not installed. Install it from the "
+            "course's folder: pip install -e '.[cluster]' -c constraints.txt"
+        ) from None
+
+
+def local_cluster(workers: int, threads: int | None = None) -> "distributed.LocalCluster":
+    """Start workers for several calls of `extract`, which end when the `with` block ends.
+
+    Args:
+        workers: how many processes. They listen to this machine only.
+        threads: of each; default: its share of the cores.
+
+    Returns:
+        The cluster; give its `scheduler_address` to `extract`.
+    """
+    import distributed
+
+    share = threads or max(1, engines.cores() // max(workers, 1))
+    return distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=share,
+        host="127.0.0.1",
+        # Without the dashboard there is a web server all the same; it may take any port.
+        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        memory_limit=0,  # dask would stop a worker for the size of TensorFlow
+        silence_logs=logging.CRITICAL,
+        env={"TF_NUM_INTRAOP_THREADS": str(share)},
+        # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
+        preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+    )
+
+
+def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
     """All that the features depend on, each under a name that an error can give."""
-    files = hashlib.sha256()
-    for name, size in zip(pictures.files, seen[:, 0], strict=True):
-        files.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
-    arrays = hashlib.sha256()
-    for variable in net.model.weights:
-        arrays.update(variable.numpy().tobytes())
+    files, weights = hashlib.sha256(), hashlib.sha256()
+    for name, (size, changed) in zip(pictures.files, seen.tolist(), strict=True):
+        files.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
+    for variable in network.model.weights:
+        weights.update(variable.numpy().tobytes())
     return {
-        "model": net.name,
-        "weights": arrays.hexdigest(),
-        "preprocessing": net.entry.preprocessing,
-        "input_size": net.input_size,
-        "output_shape": list(net.model.output_shape[1:]),
+        "model": network.name,
+        "weights": weights.hexdigest(),
+        "preprocessing": network.entry.preprocessing,
+        "input_size": network.input_size,
+        "output_shape": list(network.model.output_shape[1:]),
         "files": files.hexdigest(),
     }
 
 
-def _same(path: Path, fingerprint: dict[str, Any]) -> None:
-    found = describe(path)["fingerprint"]
-    for key, wanted in fingerprint.items():
-        if found.get(key) != wanted:
-            raise DataError(
-                f"{path}: has other features: {key} is {found.get(key)}, expected {wanted}. "
-                "Nothing was changed; remove it, or give another name."
+def _check_unchanged(
+    part: features.Part, pictures: ClassFolders, seen: np.ndarray, rows: np.ndarray | None = None
+) -> None:
+    changed = pictures.changed(seen, rows)
+    if len(changed):
+        part.mark(changed, features.TODO)
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise DataError(
+            f"{pictures.files[changed[0]]}{more}: changed or removed since this run began. Put it "
+            f"back as it was, and the same command goes on; or remove {part.folder} to begin anew."
+        )
+
+
+class Batch(NamedTuple):
+    """Rows, and their pictures or, later, features; why others have none; and notes on some."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    skipped: dict[int, str]
+    noted: dict[int, str]
+
+
+Batches = Generator[Batch, None, None]
+
+
+class _Task:
+    """What is done to pictures. A worker has one of these for all its threads."""
+
+    def __init__(self, engine: Engine, preprocess: Callable[..., np.ndarray]) -> None:
+        self.engine, self.preprocess = engine, preprocess
+        self.turn = threading.Semaphore(engine.threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Task, (self.engine, self.preprocess)
+
+    def read(self, root: Path, files: Sequence[str], rows: np.ndarray) -> Batch:
+        pixels: list[np.ndarray] = []
+        batch = Batch(rows, np.empty(0), {}, {})
+        for row, file in zip(rows.tolist(), files, strict=True):
+            notes: list[str] = []
+            try:  # preprocessed one by one, for several photographs in full size are large
+                pixels.append(self.preprocess([images.load(root / file, notes=notes)]))
+            except PictureError as error:
+                batch.skipped[row] = str(error)
+            if notes:
+                batch.noted[row] = "; ".join(notes)
+        if not pixels:
+            return batch._replace(rows=rows[:0])
+        readable = np.setdiff1d(rows, list(batch.skipped))
+        return batch._replace(rows=readable, values=np.concatenate(pixels))
+
+    def run(self, batch: Batch) -> Batch:
+        with self.turn:
+            return (
+                batch._replace(values=self.engine.run(batch.values)) if len(batch.rows) else batch
             )
 
 
-def _lay_out(part: Path, pictures: ClassFolders, fingerprint: dict[str, Any]) -> None:
-    row = tuple(fingerprint["output_shape"])
-    if None in row:
+def _task(network: "Network", engine: str | Engine) -> _Task:
+    size, mode = network.input_size, network.entry.preprocessing
+    preprocess = functools.partial(images.preprocess, size=size, mode=mode)
+    if isinstance(engine, str):
+        sample = preprocess(engines.sample_pictures(size, size))
+        engine = engines.choose(network.model, engine, sample)
+    return _Task(engine, preprocess)
+
+
+def _in_threads(task: _Task, pictures: ClassFolders, todo: Iterator[np.ndarray]) -> Batches:
+    """Compute batches here, in as many threads as the engine likes; others read meanwhile."""
+
+    def read(rows: np.ndarray) -> Batch:
+        return task.read(pictures.root, [pictures.files[row] for row in rows], rows)
+
+    readers = max(task.engine.threads, min(engines.cores(), 8))
+    with contextlib.closing(_mapped(read, todo, readers)) as batches:
+        yield from _mapped(task.run, batches, task.engine.threads)
+
+
+def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int) -> Batches:
+    """Yield what a function makes of each item, as it is done, in several threads.
+
+    No more results than threads are in the works or not yet taken: that is what a kill costs.
+    """
+    running: set[Future[Batch]] = set()
+    with ThreadPoolExecutor(threads) as pool:
+        while True:
+            for item in itertools.islice(items, threads - len(running)):
+                running.add(pool.submit(function, item))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+
+
+def _on_cluster(
+    task: _Task,
+    pictures: ClassFolders,
+    todo: Iterator[np.ndarray],
+    seen: np.ndarray,
+    workers: int | None,
+    scheduler: str | None,
+) -> Batches:
+    """Have batches computed by workers, as they have time for them."""
+    import distributed
+
+    root = pictures.root.resolve()
+    with _client(workers, scheduler) as client:
+        with warnings.catch_warnings():
+            # A network is larger than dask likes; but it is sent once, and again if a worker dies.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            there = client.submit(_kept, task, pure=False)
+        running = distributed.as_completed()
+        while True:
+            # For each thread one in the works and one that waits: the cluster keeps results in
+            # memory until they are fetched. Where all workers died, one task waits for the next.
+            free = 2 * sum(client.nthreads().values()) - running.count()
+            for rows in itertools.islice(todo, max(free, 0 if running.count() else 1)):
+                files = [pictures.files[row] for row in rows]
+                given = there, root, files, rows, seen[rows]
+                running.add(client.submit(_on_worker, *given, pure=False))
+            if not running.count():
+                return
+            yield next(running).result()
+
+
+def _kept(task: _Task) -> _Task:
+    """A task whose result is what it was given: dask then has it where batches need it."""
+    return task
+
+
+def _on_worker(
+    task: _Task, root: Path, files: list[str], rows: np.ndarray, seen: np.ndarray
+) -> Batch:
+    import distributed
+
+    batch = task.run(task.read(root, files, rows))
+    changed = ClassFolders(root, (), tuple(files), rows).changed(seen)
+    if len(changed):
         raise DataError(
-            f"{fingerprint['model']}: expected features of a fixed shape, got {row}. Build it for "
-            "one input size, or with pooling."
+            f"Worker {distributed.get_worker().address} does not see {root / files[changed[0]]} as "
+            "it was when this run began. If it changed, put it back as it was; if not, put the "
+            "pictures where all machines see them by this path. The same command then goes on."
         )
-    names = [os.fsencode(name) for name in pictures.files]
-    # As bytes, for HDF5 takes names that are not UTF-8 so, and h5py takes them back as they were.
-    classes = np.array([os.fsencode(name) for name in pictures.classes], h5py.string_dtype())
-    attributes = {"classes": classes, "fingerprint": fingerprint}
-    partfile.lay_out(part, row, pictures.labels, names, attributes)
+    return batch
+
+
+@contextlib.contextmanager
+def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed.Client]":
+    """A client of a cluster, or of a new one of this machine's own; its errors as the course's."""
+    import distributed
+
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what went wrong is said by the error that is raised
+    try:
+        with contextlib.ExitStack() as stack:
+            if workers is not None:
+                cluster = stack.enter_context(local_cluster(workers))
+                scheduler = cluster.scheduler_address
+            try:
+                client = stack.enter_context(distributed.Client(scheduler, timeout=TIMEOUT))
+                client.wait_for_workers(1, TIMEOUT)
+            except (OSError, ValueError, TypeError) as error:
+                raise ArgumentError(
+                    f"No scheduler with workers answers at {scheduler} ({error}). Start them with "
+                    "`dask scheduler`, which says its address, and `dask worker ADDRESS`."
+                ) from error
+            yield client
+    except HelpersError:
+        raise
+    except Exception as error:  # whatever a worker raised, or what its end did here
+        why = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise DataError(
+            f"The cluster could not compute a batch ({why}). What was computed is kept: the same "
+            "command goes on from here."
+        ) from error
+    finally:
+        logger.setLevel(level)

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import textwrap
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
@@ -21,27 +20,26 @@ import numpy as np
 from helpers import weights
 from helpers.errors import ArgumentError, nearest
 
-if TYPE_CHECKING:  # Keras takes seconds to import, and whoever brings an engine needs none
+if TYPE_CHECKING:
     from helpers.backend import keras
 
 NAMES = ("auto", "tensorflow", "onnx")
-TOLERANCE = 1e-3
-KEPT = 12
-Run = Callable[[np.ndarray], np.ndarray]
-Item = TypeVar("Item")
+TOLERANCE = 1e-3  # of the features' root mean square
+KEPT = 12  # exported networks
+MADE = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{64}\.onnx|\.new)")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Preprocessed batches → features, by `run`.
+    """A frozen network: `run` makes features (N, …) of preprocessed pictures (N, rows, columns, 3).
 
-    `at_once` is how many threads may call it at the same time to good effect, None: one for each
-    core; `note` says why this is not the engine that was hoped for. Those that `choose` gives can
-    be pickled, the network with them; ONNX Runtime's needs neither Keras nor any file then.
+    `at_once` is how many threads may call it at the same time, None: one for each core. `note` says
+    why this is not the engine that was hoped for. Those of `choose` can be pickled, network and
+    all; one of ONNX Runtime then needs neither Keras nor a file.
     """
 
     name: str
-    run: Run
+    run: Callable[[np.ndarray], np.ndarray]
     at_once: int | None = 1
     note: str = ""
 
@@ -51,63 +49,87 @@ class Engine:
         return self.at_once or cores()
 
 
-def choose(model: "keras.Model", wanted: str, first: Callable[[], np.ndarray | None]) -> Engine:
-    """The engine for a network on this machine, shown to agree with TensorFlow on a first batch.
+def choose(model: "keras.Model", wanted: str = "auto", sample: np.ndarray | None = None) -> Engine:
+    """Choose what computes a network on this machine.
 
-    In ONNX Runtime every core runs pictures of its own, one by one, from the first layer to the
-    last, so that none waits for another; seen on two cores, that is a third more than when they
-    share a batch, and a picture's features have the same bits whatever batch it is in.
+    ONNX Runtime is compared with TensorFlow on a few pictures first. In it every core runs pictures
+    of its own, one by one: on two cores that is a third faster than sharing a batch, and a
+    picture's features have the same bits in every batch.
 
     Args:
-        model: the network, built for one input size.
+        model: the network, of one input size.
         wanted: `"onnx"`, `"tensorflow"`, or `"auto"`: TensorFlow where it has a GPU, else ONNX
-            Runtime, or TensorFlow again where that cannot be, and `note` says why.
-        first: gives a first batch of preprocessed pictures to compare on, if there are any.
+            Runtime, or TensorFlow again where that fails; the engine's `note` then says why.
+        sample: preprocessed pictures to compare on; default: `sample_pictures`, from -1 to 1.
 
     Raises:
-        ArgumentError: an unknown name; or `"onnx"` was asked for and cannot be, says why.
+        ArgumentError: an unknown name; `"onnx"` was asked for and fails; or the network computes in
+            another precision than float32.
 
     Example:
-        >>> from helpers import zoo
-        >>> model = zoo.pretrained("EfficientNetLite0").model
-        >>> choose(model, "tensorflow", lambda: np.zeros((1, 224, 224, 3), "float32")).name
-        'tensorflow'
+        >>> from helpers.backend import keras
+        >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)])
+        >>> choose(model, "tensorflow").run(np.zeros((2, 32, 32, 3), "float32")).shape
+        (2, 30, 30, 4)
     """
     if wanted not in NAMES:
         raise ArgumentError(f"No engine {wanted!r}. {nearest(wanted, NAMES)}")
+    for layer in (model, *model.layers):
+        if layer.compute_dtype != "float32":
+            raise ArgumentError(
+                f"{model.name} computes in {layer.compute_dtype}, expected float32. Before you "
+                "build it, call keras.config.set_dtype_policy('float32')."
+            )
     tensorflow = Engine("tensorflow", _InTensorFlow(model))
     if wanted == "tensorflow" or (wanted == "auto" and _has_gpu()):
         return tensorflow
     try:
-        run, batch = _InOnnxRuntime(exported(model)), first()
-        if batch is not None:
-            _compare(run(batch), np.asarray(model(batch, training=False)))
+        onnx = Engine("onnx", _InOnnxRuntime(exported(model)), at_once=None)
+        if sample is None:
+            sample = sample_pictures(*model.input_shape[1:]).astype("float32") / 127.5 - 1
+        _compare(onnx.run(sample), np.asarray(model(sample, training=False)))
+        return onnx
     except Exception as error:  # the exporter and the runtime raise what they like
         why = textwrap.shorten(str(error) or type(error).__name__, 300)
         reason = f"{model.name} does not run in ONNX Runtime here: {why}"
         if wanted == "onnx":
             raise ArgumentError(f"{reason}. Choose the engine tensorflow.") from error
         return Engine("tensorflow", tensorflow.run, note=f"{reason}. TensorFlow computes instead.")
-    return Engine("onnx", run, at_once=None)
+
+
+def sample_pictures(rows: int, columns: int, channels: int = 3) -> np.ndarray:
+    """Make two pictures of coloured squares, always the same: (2, rows, columns, channels) uint8.
+
+    Not every picture will do to compare engines on: a grey one's features can be close to zero, and
+    then differ by a hundredth of that (seen with EfficientNet-Lite0).
+    """
+    squares = np.random.default_rng(0).integers(0, 256, (2, 8, 8, channels), "uint8")
+    return squares[:, np.arange(rows) * 8 // rows][:, :, np.arange(columns) * 8 // columns]
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def exported(model: "keras.Model") -> Path:
-    """The network as an ONNX file, made once, in Keras's cache folder; its name holds its hash.
+    """Export a network as an ONNX file, once; its name, in Keras's cache folder, holds its hash.
 
     The dozen that were used last are kept, for every training of a network makes another.
 
     Raises:
         ArgumentError: the cache folder cannot be written to; names the variable to set.
     """
-    folder = weights.cache().with_name("onnx")
-    stem = _identity(model)[:16]
-    if path := _kept(folder, stem):
+    folder, stem = weights.cache().with_name("onnx"), _identity(model)
+    if path := _whole(folder, stem):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Workers that begin together need the same file: one makes it, the others wait for it.
+        # Processes that begin together need the same file: one makes it, the others wait for it.
         with filelock.FileLock(folder.with_name("onnx.lock")):
-            return _kept(folder, stem) or _make(model, folder, stem)
+            return _whole(folder, stem) or _make(model, folder, stem)
     except OSError as error:
         raise ArgumentError(
             f"{folder}: cannot be written to ({error.strerror or error}). Set KERAS_HOME to a "
@@ -115,19 +137,17 @@ def exported(model: "keras.Model") -> Path:
         ) from error
 
 
-def _kept(folder: Path, stem: str) -> Path | None:
-    """The file of a network, if it is there and whole."""
+def _whole(folder: Path, stem: str) -> Path | None:
+    """The file of a network, if it is there and undamaged."""
     for path in folder.glob(f"{stem}-*.onnx"):
-        if _hash(path) == path.stem.removeprefix(f"{stem}-"):
-            with contextlib.suppress(OSError):  # the folder may be one that is only read
+        if path.stem == f"{stem}-{_hash(path)}":
+            with contextlib.suppress(OSError):  # the folder may be read-only
                 os.utime(path)
             return path
     return None
 
 
 def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
-    for damaged in folder.glob(f"{stem}-*.onnx"):
-        damaged.unlink()
     new = folder / f"{stem}.new"
     try:
         new.touch()
@@ -136,65 +156,28 @@ def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
-        for old in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
-            old.unlink()
+    ours = [file for file in folder.iterdir() if MADE.fullmatch(file.name)]
+    spoilt = {file for file in ours if file.suffix == ".new" or file.name.startswith(stem)} - {path}
+    newest = sorted(set(ours) - spoilt, key=lambda file: file.stat().st_mtime)[-KEPT:]
+    for file in set(ours) - set(newest):
+        with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
+            file.unlink()
     return path
-
-
-def in_threads(work: Callable[[Item], object], items: Iterator[Item], threads: int) -> None:
-    """Calls `work` with every item, each thread taking the next one when it is done with one.
-
-    The first error, or Ctrl-C, ends it: no thread begins another item, and each finishes its own.
-    """
-    taking, stopped = threading.Lock(), threading.Event()
-
-    def loop() -> None:
-        while not stopped.is_set():
-            with taking:
-                item = next(items, None)
-            if item is None:
-                return
-            work(item)
-
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for finished in as_completed([pool.submit(loop) for _ in range(threads)]):
-                finished.result()
-        finally:
-            stopped.set()
-
-
-def cores() -> int:
-    """How many of the machine's cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _export(model: "keras.Model", path: Path) -> None:
     from helpers.backend import error_stream_held_back, keras
 
     pixels = keras.InputSpec(dtype="float32", shape=model.input_shape)
-    # tf2onnx says what it does, and asks NumPy for names that NumPy no longer has.
-    with error_stream_held_back(), warnings.catch_warnings(action="ignore"), _tidied_often():
-        model.export(path, format="onnx", verbose=False, input_signature=[pixels])
-
-
-@contextlib.contextmanager
-def _tidied_often() -> Iterator[None]:
-    """Has Python look for unreachable objects often, and among new ones only, which is quick.
-
-    tf2onnx copies the network before each of its passes, weights included, and the copies refer to
-    themselves. They are few objects, so that Python sees no reason to look for them: exporting
-    EfficientNet-Lite0 took 910 MB, VGG16 3,010; so they take 340 and 1,780, and no longer.
-    """
+    # tf2onnx copies the network before each of its passes, in cycles of few objects, which Python
+    # frees only if it looks for them often: VGG16 takes 1,780 MB so, and 3,010 otherwise.
     usual = gc.get_threshold()
     gc.freeze()
-    gc.collect()
     gc.set_threshold(100, 1, 1)
     try:
-        yield
+        # It says what it does, and asks NumPy for names that NumPy no longer has.
+        with error_stream_held_back(), warnings.catch_warnings(action="ignore"):
+            model.export(path, format="onnx", verbose=False, input_signature=[pixels])
     finally:
         gc.set_threshold(*usual)
         gc.unfreeze()
@@ -216,23 +199,21 @@ class _InTensorFlow:
 
 
 def _in_tensorflow(pickled: bytes) -> _InTensorFlow:
-    import helpers.backend  # noqa: F401 - before anything else imports TensorFlow
+    import helpers.backend  # noqa: F401 - it imports TensorFlow quietly
 
-    _, model = pickle.loads(pickled)  # part of what is being unpickled, and no safer or less safe
-    return _InTensorFlow(model)
+    return _InTensorFlow(pickle.loads(pickled)[1])  # part of what is being unpickled already
 
 
 class _InOnnxRuntime:
     """An exported network on the core that asks; from a file, or from what was in one."""
 
     def __init__(self, network: Path | bytes) -> None:
-        import onnxruntime  # here: it is not needed where TensorFlow computes
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; it warns of GPUs that it cannot see
-        providers = ["CPUExecutionProvider"]
-        self.network = network
+        self.network, providers = network, ["CPUExecutionProvider"]
         self.session = onnxruntime.InferenceSession(network, options, providers=providers)
         self.input = self.session.get_inputs()[0].name
 
@@ -249,8 +230,7 @@ class _InOnnxRuntime:
 def _compare(found: np.ndarray, expected: np.ndarray) -> None:
     if found.shape != expected.shape:
         raise ArgumentError(f"its features are {found.shape}, expected {expected.shape}")
-    apart = np.abs(found - expected).max()
-    scale = np.sqrt(np.mean(np.square(expected)))
+    apart, scale = np.abs(found - expected).max(), np.sqrt(np.mean(np.square(expected)))
     if not apart <= TOLERANCE * scale:  # NaN is refused too
         raise ArgumentError(
             f"its features are {apart:.2g} from TensorFlow's, whose scale is {scale:.2g}; "
@@ -270,7 +250,7 @@ def _identity(model: "keras.Model") -> str:
     found = hashlib.sha256(json.dumps([layers, model.output_shape], default=str).encode())
     for variable in model.weights:
         found.update(variable.numpy().tobytes())
-    return found.hexdigest()
+    return found.hexdigest()[:16]
 
 
 def _hash(path: Path) -> str:

@@ -238,3 +238,6 @@ def _what_it_is(path: Path) -> str:
         return "a HEIC, AVIF or MP4 file"
     known = (what for sign, what in NOT_PICTURES.items() if start.lstrip().lower().startswith(sign))
     return next(known, "no picture")
+
+
+load = read

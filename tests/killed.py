@@ -1,10 +1,11 @@
-"""Extractions that are killed and taken up again; test_bottlenecks.py runs it in a new process.
+"""Extractions that are killed, or whose disk fails; test_bottlenecks.py runs this as a process.
 
-`python killed.py FOLDER WORK SEED KILLS` prints what happened as JSON. Every extraction is a
-process of its own, forked from this one, which imports no TensorFlow: forking is safe, and takes no
-time. What is tested is what becomes of the files; so the network is a few numbers of each picture.
+`killed.py kills FOLDER WORK SEED KILLS` and, with the library of faultinjection preloaded,
+`killed.py faults FOLDER WORK MODE` print what happened as JSON. Every extraction is a process of
+its own, forked from this one, which imports no TensorFlow: forking is safe, and takes no time.
 """
 
+import collections
 import json
 import os
 import random
@@ -20,71 +21,94 @@ from typing import Any
 import h5py
 import numpy as np
 
-from helpers import bottlenecks, images
+from helpers import bottlenecks
 from helpers.engine import Engine
+from helpers.errors import DataError
 
 BATCH = 4
-ROOMS = ("partfile.py", "bottlenecks.py", "datasets.py")
-GROUPS = {
-    "start": ("held", "lay_out", "_lay_out", "_fingerprint", "_same", "__init__", "make"),
-    "rows": ("read", "stats", "changed", "step", "look"),
-    "flushes": ("keep", "write", "set_status"),
-    "rename": ("finish", "_copy", "__exit__"),
-}
-Moment = tuple[str, int]
+Work = Callable[[], object]
 
 
-class Network:
-    """As much of a `zoo.Pretrained` as extraction asks for."""
+class Numbers:
+    """A network as far as extraction looks at it: its features are some of the pixels."""
 
     name, input_size = "Numbers", 16
     entry = types.SimpleNamespace(preprocessing="none")
     model = types.SimpleNamespace(weights=[], output_shape=(None, 48))
 
-    def preprocess(self, pictures: list[np.ndarray]) -> np.ndarray:
-        return np.stack([images.fit(picture, 16) for picture in pictures]).astype("float32")
+
+def pixels(batch: np.ndarray) -> np.ndarray:
+    return batch[:, ::4, ::4].reshape(len(batch), -1)
 
 
-def extraction(folder: Path, out: Path, at_once: int) -> None:
-    """One extraction; notes beside the file how many pictures were computed, as it begins to."""
-    notes = os.open(out.with_suffix(".computed"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        os.write(notes, b"x" * len(batch))
-        time.sleep(0.001)
-        return batch[:, ::4, ::4].reshape(len(batch), -1)
-
-    engine = Engine("numbers", run, at_once)
-    bottlenecks.extract(folder, out, Network(), BATCH, progress=False, engine=engine)  # type: ignore[arg-type]
+def extract(folder: Path, out: Path, **options: Any) -> bottlenecks.Extraction:
+    """Without Keras, and without the bar."""
+    usual = {"batch_size": BATCH, "progress": False, "engine": Engine("pixels", pixels)}
+    network: Any = Numbers()
+    merged: Any = usual | options
+    return bottlenecks.extract(folder, out, network, **merged)
 
 
-def forked(work: Callable[[], None]) -> int:
-    """Begins some work in a process of its own."""
+def arrays(path: Path) -> dict[str, Any]:
+    """All that is in a file, to compare with what is in another one."""
+    with h5py.File(path) as file:
+        found = {name: (str(file[name].dtype), file[name][:].tolist()) for name in file}
+        return found | dict(file.attrs)
+
+
+def noting(folder: Path, out: Path, at_once: int) -> Work:
+    """An extraction that notes beside the file how many pictures it begins to compute."""
+
+    def work() -> None:
+        notes = os.open(out.with_suffix(".computed"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+        def run(batch: np.ndarray) -> np.ndarray:
+            os.write(notes, b"x" * len(batch))
+            return pixels(batch)
+
+        extract(folder, out, engine=Engine("noting", run, at_once))
+
+    return work
+
+
+def ended(work: Work, seconds: float | None = None, tidily: bool = False) -> int:
+    """Do some work in a process of its own, killed after some seconds.
+
+    If it ends tidily, which takes longer, libraries have their last word: HDF5 has crashed then.
+
+    Returns:
+        0; 3, it ended with a DataError; 4, with another error; or minus the signal that ended it.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
+        code = 0
         try:
             work()
-        except BaseException as error:
+        except DataError:
+            code = 3
+        except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def ended(pid: int) -> int:
-    """Waits for a process; its exit code, or minus the signal that ended it."""
+            code = 4
+        if tidily:
+            sys.exit(code)
+        os._exit(code)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def traced(work: Callable[[], None], at: Callable[[str], None]) -> Callable[[], None]:
-    """The same work, with `at` called before each line of the rooms, with its function's name."""
+def killed_at_line(work: Work, lines: int) -> Work:
+    """The same work, which kills itself before so many lines of ours have run."""
 
     def trace(frame: types.FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.endswith(ROOMS):
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith(("features.py", "bottlenecks.py")):
             return None
-        if event == "line":
-            at(frame.f_code.co_name)
+        lines -= event == "line"
+        if lines == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
     def run() -> None:
@@ -95,20 +119,7 @@ def traced(work: Callable[[], None], at: Callable[[str], None]) -> Callable[[], 
     return run
 
 
-def killed_at(work: Callable[[], None], moment: Moment) -> Callable[[], None]:
-    """The same work, which kills itself before the n-th line that is of a group of functions."""
-    group, left = moment
-
-    def at(function: str) -> None:
-        nonlocal left
-        left -= function in GROUPS[group]
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return traced(work, at)
-
-
-def killed_in_rename(work: Callable[[], None], out: Path) -> Callable[[], None]:
+def killed_in_rename(work: Work, out: Path) -> Work:
     """The same work, which kills itself instead of giving the file its name."""
     replace = os.replace
 
@@ -124,83 +135,87 @@ def killed_in_rename(work: Callable[[], None], out: Path) -> Callable[[], None]:
     return run
 
 
-def arrays(path: Path) -> dict[str, Any]:
-    with h5py.File(path) as file:
-        return {name: (str(file[name].dtype), file[name][:].tolist()) for name in file}
-
-
-def lines(work: Callable[[], None], notes: Path) -> dict[str, int]:
-    """How many lines of each group an uninterrupted run goes through."""
-    counts = dict.fromkeys(GROUPS, 0)
-
-    def at(function: str) -> None:
-        for group, functions in GROUPS.items():
-            counts[group] += function in functions
-
-    def run() -> None:
-        traced(work, at)()
-        notes.write_text(json.dumps(counts))
-
-    assert ended(forked(run)) == 0
-    return json.loads(notes.read_text())
-
-
-def main() -> None:
-    folder, work, seed, kills = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+def kills(folder: Path, work: Path, seed: str, count: int) -> dict[str, Any]:
     chance = random.Random(seed)
     whole = work / "whole.h5"
     started = time.perf_counter()
-    assert ended(forked(lambda: extraction(folder, whole, 1))) == 0
+    assert ended(noting(folder, whole, 1)) == 0
     seconds = time.perf_counter() - started
-    count = lines(lambda: extraction(folder, work / "lines.h5", 1), work / "lines.json")
     expected, pictures = arrays(whole), whole.with_suffix(".computed").stat().st_size
-    done = dict.fromkeys([*GROUPS, "any time", "instead of the rename"], 0)
-    problems = []
-    trial = 0
-    # How often a moment is hit depends on the machine: go on until each has been.
-    while (sum(done.values()) < kills or min(done.values()) < 2) and trial < 10 * kills:
+    lines = 1900  # about as many as an extraction of forty pictures runs
+    done: collections.Counter[str] = collections.Counter()
+    problems, trial = [], 0
+    while done.total() < count:
         trial += 1
         out = work / f"{trial}.h5"
-        at_once = 1 + trial % 2
-
-        def extract(out: Path = out, at_once: int = at_once) -> None:
-            extraction(folder, out, at_once)
-
-        died = 0
+        once = noting(folder, out, at_once=1 + trial % 2)
+        died, how, computed = 0, "", 0
         for _ in range(chance.randint(1, 3)):
-            how = chance.choice(list(done))
+            how = chance.choice(["any time", "at a line", "in the rename"])
             if how == "any time":
-                pid = forked(extract)
-                time.sleep(chance.uniform(0, seconds))
-                os.kill(pid, signal.SIGKILL)
-            elif how == "instead of the rename":
-                pid = forked(killed_in_rename(extract, out))
+                code = ended(once, chance.uniform(0, seconds))
+            elif how == "at a line":
+                code = ended(killed_at_line(once, chance.randint(1, lines)))
             else:
-                pid = forked(killed_at(extract, (how, chance.randint(1, count[how]))))
-            code = ended(pid)
-            if code not in (0, -signal.SIGKILL):
-                problems.append(f"{trial}: killed {how}: exit code {code}")
+                code = ended(killed_in_rename(once, out))
             if code == -signal.SIGKILL:
                 died += 1
                 done[how] += 1
-        before = out.with_suffix(".computed").stat().st_size if died else 0
-        if ended(forked(extract)) != 0:
+            elif code:
+                problems.append(f"{trial}: killed {how}: exit code {code}")
+        if (notes := out.with_suffix(".computed")).exists():
+            computed = notes.stat().st_size
+        if ended(once) != 0:
             problems.append(f"{trial}: cannot be taken up")
             continue
-        computed = out.with_suffix(".computed").stat().st_size
-        if how == "instead of the rename" and code != 0 and computed != before:
-            problems.append(
-                f"{trial}: {computed - before} computed, where only the name was missing"
-            )
-        if computed > pictures + died * BATCH:
-            problems.append(f"{trial}: {computed} computed, of {pictures}, with {died} kills")
+        if how == "in the rename" and code and notes.stat().st_size != computed:
+            problems.append(f"{trial}: something computed, where only the name was missing")
+        if notes.stat().st_size > pictures + died * BATCH:
+            problems.append(f"{trial}: {notes.stat().st_size} computed, with {died} kills")
         if arrays(out) != expected:
             problems.append(f"{trial}: other arrays")
-        left = {path.name for path in work.glob(f"{trial}.*")} - {out.name, f"{trial}.computed"}
+        left = {path.name for path in work.glob(f"{trial}.*")} - {out.name, notes.name}
         if left:
             problems.append(f"{trial}: left behind {left}")
-    print(json.dumps({"kills": done, "problems": problems, "pictures": pictures}))
+    return {"kills": done, "pictures": pictures, "problems": problems}
+
+
+def faults(folder: Path, work: Path, mode: str) -> dict[str, Any]:
+    """One extraction for each call that changes a file, in which this call fails or kills it."""
+
+    def extraction(out: Path, **environment: str) -> Work:
+        def run() -> None:
+            os.environ |= environment
+            extract(folder, out)
+
+        return run
+
+    out = work / "whole.h5"
+    assert ended(extraction(out, KILL_COUNT=str(work / "calls")), tidily=True) == 0
+    calls, expected = int((work / "calls").read_text()), arrays(out)
+    codes: collections.Counter[int] = collections.Counter()
+    problems = []
+    for call in range(1, calls + 1):
+        out = work / f"{call}.h5"
+        code = ended(extraction(out, KILL_N=str(call), KILL_MODE=mode), tidily=True)
+        codes[code] += 1
+        if code not in (0, 3, -signal.SIGKILL):
+            problems.append(f"{call}: exit code {code}")
+        if (code == 0 or out.exists()) and arrays(out) != expected:
+            problems.append(f"{call}: a wrong file, exit code {code}")
+        if ended(extraction(out)) != 0:
+            problems.append(f"{call}: cannot be taken up")
+        elif arrays(out) != expected:
+            problems.append(f"{call}: a wrong file, when taken up")
+        if left := {path.name for path in work.glob(f"{call}.*")} - {out.name}:
+            problems.append(f"{call}: left behind {left}")
+    return {"calls": calls, "codes": codes, "problems": problems}
 
 
 if __name__ == "__main__":
-    main()
+    what, folder, work, *rest = sys.argv[1:]
+    if what == "kills":
+        found = kills(Path(folder), Path(work), rest[0], int(rest[1]))
+    else:
+        found = faults(Path(folder), Path(work), rest[0])
+    print(json.dumps(found))
