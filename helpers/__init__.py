@@ -3,7 +3,7 @@
 | to … | use | lesson |
 |---|---|---|
 | choose a network; load one with its preprocessing and labels | `zoo` | 02, 03 |
-| use a network that Keras lacks as you would one of `keras.applications` | `applications` | 03, 12 |
+| use a network that Keras lacks, as one of `keras.applications` | `applications` | 03, 12 |
 | find, fetch and verify weight files | `weights` | 08 |
 | read picture files of any kind | `images` | 03 |
 | list class folders; get the course's drawings and photographs | `datasets` | 04 |

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from helpers.zoo import Network
 
-TIMEOUT = 10  # seconds, for a scheduler to answer
+TIMEOUT = 10  # seconds, for a cluster to answer
 
 
 @dataclass(frozen=True)
 class Extraction:
     """What `extract` did.
 
-    `skipped` has (file, reason) of every file without features, and `noted` (file, note) of every
-    picture with more in it than was read. `note` says why `engine` is not the one hoped for.
+    `skipped`: (file, reason) of every file without features. `noted`: (file, note) of every picture
+    with more in it than was read. `note`: why `engine` is not the one that was hoped for.
     """
 
     images: int
@@ -63,35 +63,30 @@ def extract(
 ) -> Extraction:
     """Run every picture of class folders through a frozen network once, and keep what comes out.
 
-    Row i of `features` (N, …) float32, `labels` (N,) int64 and `filenames` (N,) in the HDF5 file
-    that is made is the same picture, in the order of `datasets.class_folders`. Memory does not grow
-    with N. An interrupted run goes on where it was, with any number of workers. If the file is
-    there already and has just these features, nothing is done; if a picture was changed since (its
-    name, size or time of change), the file is refused.
+    Makes a features file (see `features`), row by row in the order of `datasets.class_folders`.
+    Memory does not grow with the number of pictures. An interrupted run goes on where it was. If
+    the file is there and has just these features, nothing is done; if since then a picture's name,
+    size or time of change is another one, the file is refused.
 
-    With workers, or a scheduler, processes read the pictures and compute; on other machines they
-    need the same path to the pictures (a shared file system) and this package. They get the network
-    from here, once, and with ONNX Runtime they need no TensorFlow. If one dies, another one gets its
-    pictures; if all die, this waits for the next. A script that gives `workers` needs
-    `if __name__ == "__main__":`, for the processes import it.
+    Workers read the pictures themselves: on other machines they need the same path to them, and
+    this package. They get the network from here, and with ONNX Runtime they need no TensorFlow. If
+    one dies, another does its work; if all die, this waits for the next one. A script that gives
+    `workers` needs `if __name__ == "__main__":`, for the processes that it starts import it.
 
     Args:
-        folder: one folder for each class, pictures in them.
+        folder: one folder for each class, with pictures.
         out: the file to make, such as `features.h5`.
-        network: from `zoo.load(…, include_top=False)`; of one input size.
-        batch_size: how many pictures are computed at a time, here or in each thread of a worker.
-        engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine` of your
-            own, which computes what the network would.
+        network: from `zoo.load(…, include_top=False)`.
+        batch_size: pictures that are computed at a time, here or by each thread of a worker.
+        engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
         workers: how many processes to start on this machine.
-        scheduler: or the address of a dask cluster's scheduler, such as `tcp://192.168.0.7:8786`.
+        scheduler: or a dask scheduler's address, such as `tcp://192.168.0.7:8786`.
         progress: show a progress bar.
 
     Raises:
-        DataError: no class folders, or no picture in them; `out` cannot be made, has other features
-            or is being made by another process; the disk is too small; a picture changed during the
-            run; workers died of the same pictures.
-        ArgumentError: an unknown engine, or one that cannot be had here; dask is not installed, or
-            no scheduler or worker answers.
+        DataError: no class folders, or no picture in them; `out` cannot be made or has other
+            features; the disk is too small; a picture changed during the run; a worker failed.
+        ArgumentError: an engine or a cluster that cannot be had; features of no fixed shape.
 
     Example:
         >>> import tempfile
@@ -106,32 +101,34 @@ def extract(
     started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
     features.check_writable(out)
-    if workers is not None or scheduler is not None:
+    distant = workers is not None or scheduler is not None
+    if distant:
         check_cluster(workers, scheduler)
-    shape = network.model.output_shape[1:]
+    files, seen = pictures.files, pictures.stats()
+    fingerprint = _fingerprint(network, pictures, seen)
+    shape = tuple(fingerprint["output_shape"])
     if None in shape:
         raise ArgumentError(
             f"{network.name}: expected features of a fixed shape, got {shape}. Build it for one "
             "input size, or with pooling."
         )
-    files, seen = pictures.files, pictures.stats()
-    fingerprint = _fingerprint(network, pictures, seen)
+    skipped: dict[int, str] = {}
+    noted: dict[int, str] = {}
+    name, note = "none", ""
     with features.create(out, fingerprint, shape, pictures.labels, files, pictures.classes) as part:
         if part is None:
             there = features.describe(out)["shape"][0]
-            return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, "none")
-        resumed_from, name, note = part.done, "none", ""
-        skipped: dict[int, str] = {}
-        noted: dict[int, str] = {}
+            return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
+        resumed_from = part.done
         if resumed_from < len(files):  # else only the finished file is missing
             task = _task(network, engine)
             name, note = task.engine.name, task.engine.note
-            if workers is None and scheduler is None:
-                todo = part.todo(max(1, batch_size // task.engine.threads))
-                batches = _in_threads(task, pictures, todo)
-            else:
+            if distant:
                 todo = part.todo(batch_size)
                 batches = _on_cluster(task, pictures, todo, seen, workers, scheduler)
+            else:
+                todo = part.todo(max(1, batch_size // task.engine.threads))
+                batches = _in_threads(task, pictures, todo)
             bar = tqdm(
                 total=len(files), initial=resumed_from, unit=" pictures", disable=not progress,
                 file=console.stream(),
@@ -140,25 +137,73 @@ def extract(
                 if note:
                     bar.write(f"helpers: {note}", file=console.stream())
                 for batch in batches:
-                    unread = np.array(list(batch.skipped), "int64")
-                    _check_unchanged(part, pictures, seen, np.append(batch.rows, unread))
+                    _check_unchanged(part, pictures, seen, batch.rows)
                     if len(batch.rows):
                         part.write(batch.rows, batch.values)
-                    part.mark(unread, features.SKIPPED)
+                    part.mark(np.array(list(batch.skipped), int), features.SKIPPED)
                     skipped |= batch.skipped
                     noted |= batch.noted
-                    bar.update(len(batch.rows) + len(unread))
-        _check_unchanged(part, pictures, seen, np.arange(len(files)))
+                    bar.update(len(batch.rows) + len(batch.skipped))
+        _check_unchanged(part, pictures, seen)
         if not part.done:
             first = next(iter(skipped.values()))
             raise DataError(f"{folder}: none of {len(files)} files is a picture. {first}")
         part.finish()
-        images_done = part.done
     seconds = time.perf_counter() - started
-    reasons = [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))]
-    notes = [(files[row], noted[row]) for row in sorted(noted)]
-    rate = (images_done - resumed_from) / seconds
-    return Extraction(images_done, reasons, resumed_from, seconds, rate, name, note, notes)
+    return Extraction(
+        part.done,
+        [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))],
+        resumed_from,
+        seconds,
+        (part.done - resumed_from) / seconds,
+        name,
+        note,
+        [(files[row], noted[row]) for row in sorted(noted)],
+    )
+
+
+def check_cluster(workers: int | None, scheduler: str | None) -> None:
+    """Raise the error that `extract` would, before time is spent on loading a network.
+
+    Raises:
+        ArgumentError: both are given, or no worker is wanted; or dask is not installed.
+    """
+    if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
+        raise ArgumentError(f"Expected 1 worker or more, or a scheduler: {workers}, {scheduler}.")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise ArgumentError(
+            "Several workers need dask.distributed, which is not installed. Install it from the "
+            "course's folder: pip install -e '.[cluster]' -c constraints.txt"
+        ) from None
+
+
+def local_cluster(workers: int, threads: int | None = None) -> "distributed.LocalCluster":
+    """Start workers for several calls of `extract`, which end when the `with` block ends.
+
+    Args:
+        workers: how many processes. They listen to this machine only.
+        threads: of each; default: its share of the cores.
+
+    Returns:
+        The cluster; give its `scheduler_address` to `extract`.
+    """
+    import distributed
+
+    share = threads or max(1, engines.cores() // max(workers, 1))
+    return distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=share,
+        host="127.0.0.1",
+        # Without the dashboard there is a web server all the same; it may take any port.
+        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        memory_limit=0,  # dask would stop a worker for the size of TensorFlow
+        silence_logs=logging.CRITICAL,
+        env={"TF_NUM_INTRAOP_THREADS": str(share)},
+        # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
+        preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+    )
 
 
 def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
@@ -179,28 +224,20 @@ def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -
 
 
 def _check_unchanged(
-    part: features.Part, pictures: ClassFolders, seen: np.ndarray, rows: np.ndarray
+    part: features.Part, pictures: ClassFolders, seen: np.ndarray, rows: np.ndarray | None = None
 ) -> None:
     changed = pictures.changed(seen, rows)
-    if not len(changed):
-        return
-    part.mark(changed, features.TODO)
-    name = pictures.files[changed[0]]
-    others = f" ({len(changed) - 1} others too)" if len(changed) > 1 else ""
-    now = "changed" if (pictures.root / name).exists() else "gone"
-    raise DataError(
-        f"{name}: the file is {now} since this run began{others}, so its row was not kept. Put it "
-        f"back as it was, and the same command goes on from here; or remove {part.folder} and "
-        "begin anew with the pictures as they are."
-    )
+    if len(changed):
+        part.mark(changed, features.TODO)
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise DataError(
+            f"{pictures.files[changed[0]]}{more}: changed or removed since this run began. Put it "
+            f"back as it was, and the same command goes on; or remove {part.folder} to begin anew."
+        )
 
 
 class Batch(NamedTuple):
-    """Some rows' pictures once they are read, and then their features.
-
-    `rows` and `values` are of those that could be read; `skipped` has the others' reasons, and
-    `noted` what else there was in a row's picture.
-    """
+    """Rows, and their pictures or, later, features; why others have none; and notes on some."""
 
     rows: np.ndarray
     values: np.ndarray
@@ -212,7 +249,7 @@ Batches = Generator[Batch, None, None]
 
 
 class _Task:
-    """What is done to pictures, here or by a worker, which has one of these for all its threads."""
+    """What is done to pictures. A worker has one of these for all its threads."""
 
     def __init__(self, engine: Engine, preprocess: Callable[..., np.ndarray]) -> None:
         self.engine, self.preprocess = engine, preprocess
@@ -223,18 +260,19 @@ class _Task:
 
     def read(self, root: Path, files: Sequence[str], rows: np.ndarray) -> Batch:
         pixels: list[np.ndarray] = []
-        skipped: dict[int, str] = {}
-        noted: dict[int, str] = {}
+        batch = Batch(rows, np.empty(0), {}, {})
         for row, file in zip(rows.tolist(), files, strict=True):
             notes: list[str] = []
-            try:  # one by one, for a photograph may be large, and what the network takes is small
+            try:  # preprocessed one by one, for several photographs in full size are large
                 pixels.append(self.preprocess([images.load(root / file, notes=notes)]))
             except PictureError as error:
-                skipped[row] = str(error)
+                batch.skipped[row] = str(error)
             if notes:
-                noted[row] = "; ".join(notes)
-        readable = np.array([row for row in rows.tolist() if row not in skipped], "int64")
-        return Batch(readable, np.concatenate(pixels or [np.empty(0)]), skipped, noted)
+                batch.noted[row] = "; ".join(notes)
+        if not pixels:
+            return batch._replace(rows=rows[:0])
+        readable = np.setdiff1d(rows, list(batch.skipped))
+        return batch._replace(rows=readable, values=np.concatenate(pixels))
 
     def run(self, batch: Batch) -> Batch:
         with self.turn:
@@ -247,14 +285,13 @@ def _task(network: "Network", engine: str | Engine) -> _Task:
     size, mode = network.input_size, network.entry.preprocessing
     preprocess = functools.partial(images.preprocess, size=size, mode=mode)
     if isinstance(engine, str):
-        engine = engines.choose(
-            network.model, engine, preprocess(engines.sample_pictures(size, size))
-        )
+        sample = preprocess(engines.sample_pictures(size, size))
+        engine = engines.choose(network.model, engine, sample)
     return _Task(engine, preprocess)
 
 
 def _in_threads(task: _Task, pictures: ClassFolders, todo: Iterator[np.ndarray]) -> Batches:
-    """Compute batches here; pictures are read by more threads than compute."""
+    """Compute batches here, in as many threads as the engine likes; others read meanwhile."""
 
     def read(rows: np.ndarray) -> Batch:
         return task.read(pictures.root, [pictures.files[row] for row in rows], rows)
@@ -281,55 +318,6 @@ def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int
                 yield future.result()
 
 
-# --- on a cluster --------------------------------------------------------------------------------
-
-
-def check_cluster(workers: int | None, scheduler: str | None) -> None:
-    """Raise the error that `extract` would, before time is spent on loading a network.
-
-    Raises:
-        ArgumentError: both or neither are given, or no worker is wanted; dask is not installed.
-    """
-    if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
-        raise ArgumentError(
-            f"Expected workers, 1 or more, or scheduler; got {workers}, {scheduler}."
-        )
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
-        raise ArgumentError(
-            "Several workers need dask.distributed, which is not installed. Install it from the "
-            "course's folder: pip install -e '.[cluster]' -c constraints.txt"
-        ) from None
-
-
-def local_cluster(workers: int, threads: int | None = None) -> "distributed.LocalCluster":
-    """Start processes on this machine that wait for work, until the `with` block ends.
-
-    Args:
-        workers: how many; they listen to this machine only.
-        threads: of each; default: its share of the cores.
-
-    Returns:
-        The cluster; `extract` takes its `scheduler_address`.
-    """
-    import distributed
-
-    share = threads or max(1, engines.cores() // max(workers, 1))
-    return distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=share,
-        host="127.0.0.1",
-        # Without the dashboard there is a web server all the same; it may take any port.
-        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        memory_limit=0,  # dask would stop a worker for the size of TensorFlow
-        silence_logs=logging.CRITICAL,
-        env={"TF_NUM_INTRAOP_THREADS": str(share)},
-        # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
-        preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-    )
-
-
 def _on_cluster(
     task: _Task,
     pictures: ClassFolders,
@@ -342,7 +330,7 @@ def _on_cluster(
     import distributed
 
     root = pictures.root.resolve()
-    with _client(workers, scheduler) as client, _as_ours():
+    with _client(workers, scheduler) as client:
         with warnings.catch_warnings():
             # A network is larger than dask likes; but it is sent once, and again if a worker dies.
             warnings.filterwarnings("ignore", "Sending large graph")
@@ -371,74 +359,46 @@ def _on_worker(
 ) -> Batch:
     import distributed
 
-    where = f"Worker {distributed.get_worker().address}"
-    if not root.is_dir():
-        raise DataError(
-            f"{where} has no folder {root}. It must see the pictures under the same path as the "
-            "machine that asks for them: put them on a file system that both share."
-        )
     batch = task.run(task.read(root, files, rows))
     changed = ClassFolders(root, (), tuple(files), rows).changed(seen)
     if len(changed):
         raise DataError(
-            f"{where} sees {files[changed[0]]} otherwise than it was when this run began. If it "
-            "changed, put it back as it was, and the same command goes on from here; if not, the "
-            "worker has another folder of the same name."
+            f"Worker {distributed.get_worker().address} does not see {root / files[changed[0]]} as "
+            "it was when this run began. If it changed, put it back as it was; if not, put the "
+            "pictures where all machines see them by this path. The same command then goes on."
         )
     return batch
 
 
 @contextlib.contextmanager
 def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed.Client]":
-    """A client of a cluster that has workers; or of one of this machine's own, ended with it."""
+    """A client of a cluster, or of a new one of this machine's own; its errors as the course's."""
     import distributed
 
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # what went wrong is said by the error that is raised
     try:
-        if workers is not None:
-            with local_cluster(workers) as cluster, distributed.Client(cluster) as client:
-                yield client
-            return
-        try:
-            client = distributed.Client(scheduler, timeout=TIMEOUT)
-        except (OSError, ValueError, TypeError) as error:
-            raise ArgumentError(
-                f"No scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "
-                "which says its address."
-            ) from error
-        with client:
+        with contextlib.ExitStack() as stack:
+            if workers is not None:
+                cluster = stack.enter_context(local_cluster(workers))
+                scheduler = cluster.scheduler_address
             try:
+                client = stack.enter_context(distributed.Client(scheduler, timeout=TIMEOUT))
                 client.wait_for_workers(1, TIMEOUT)
-            except TimeoutError:
+            except (OSError, ValueError, TypeError) as error:
                 raise ArgumentError(
-                    f"The scheduler at {scheduler} has no workers. Start one, on each machine, "
-                    f"with `dask worker {scheduler}`."
-                ) from None
+                    f"No scheduler with workers answers at {scheduler} ({error}). Start them with "
+                    "`dask scheduler`, which says its address, and `dask worker ADDRESS`."
+                ) from error
             yield client
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _as_ours() -> Iterator[None]:
-    """What dask raises, or a worker, as an error of the course's."""
-    import distributed
-
-    try:
-        yield
     except HelpersError:
         raise
-    except distributed.scheduler.KilledWorker as error:
-        raise DataError(
-            f"{error.allowed_failures + 1} workers died over the same pictures, the last one at "
-            f"{error.last_worker.address}. Its log says why; often its memory is too small. What "
-            "was computed is kept: the same command goes on from here."
-        ) from error
     except Exception as error:  # whatever a worker raised, or what its end did here
         why = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise DataError(
             f"The cluster could not compute a batch ({why}). What was computed is kept: the same "
             "command goes on from here."
         ) from error
+    finally:
+        logger.setLevel(level)

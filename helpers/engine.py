@@ -157,8 +157,8 @@ def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
     finally:
         new.unlink(missing_ok=True)
     ours = [file for file in folder.iterdir() if MADE.fullmatch(file.name)]
-    damaged = {file for file in ours if file.name.startswith(stem)} - {path}
-    newest = sorted(set(ours) - damaged, key=lambda file: file.stat().st_mtime)[-KEPT:]
+    spoilt = {file for file in ours if file.suffix == ".new" or file.name.startswith(stem)} - {path}
+    newest = sorted(set(ours) - spoilt, key=lambda file: file.stat().st_mtime)[-KEPT:]
     for file in set(ours) - set(newest):
         with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
             file.unlink()

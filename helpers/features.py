@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,11 +127,11 @@ class Part:
                 yield rows
 
     def write(self, rows: np.ndarray, features: np.ndarray) -> None:
-        """Write features (n, …) of rows (n,), and note that these are done.
+        """Write features (n, …) of rows (n,); when they are on the disk, note that these are DONE.
 
         Raises:
             ArgumentError: features of another shape.
-            DataError: the disk failed or is full. What was written before is kept.
+            DataError: the disk failed or is full; what was written before is kept.
         """
         features = np.asarray(features, "<f4")
         if features.shape != (len(rows), *self.shape):
@@ -148,14 +148,11 @@ class Part:
             self.status[rows] = status
             first, last = int(rows.min()), int(rows.max())
             with _reported(self.folder, "written to"):
-                _write(self.folder / STATUS, [(first, self.status[first : last + 1].tobytes())])
+                changed = (first, self.status[first : last + 1].tobytes())
+                _write(self.folder / STATUS, [changed], sync=False)  # one that is lost costs time
 
     def finish(self) -> None:
-        """Write the rows that are done as HDF5, read it back, compare, and give it its name.
-
-        Raises:
-            DataError: it could not be written, or what was read back differs. All rows are kept.
-        """
+        """Write the rows that are done as HDF5, read it back, compare, and give it its name."""
         new, done = self.folder / NEW, self.status == DONE
         small = {
             "labels": np.asarray(self.labels, "int64")[done],
@@ -171,9 +168,9 @@ class Part:
                     for name, values in small.items():
                         file[name] = values
                     file.attrs["fingerprint"] = json.dumps(self.fingerprint)
+                os.fsync(raw.fileno())
                 if raw.error:
                     raise raw.error
-                os.fsync(raw.fileno())
             with h5py.File(new) as file:
                 same = json.loads(file.attrs["fingerprint"]) == self.fingerprint
                 for place, rows in self._pieces():
@@ -233,30 +230,22 @@ class Part:
 
 
 class _ForHDF5(io.FileIO):
-    """A file whose writes seem to succeed: where one fails, HDF5 can crash the process at its end.
-
-    `error` is the first that there was.
-    """
+    """A file that keeps its first error to itself: HDF5 can crash the process if a write fails."""
 
     error: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Write all of it, or note the error."""
-        left = memoryview(content)
-        try:
-            while left:
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.error = self.error or error
-        return len(content)
+        return self._noting(super().write, content)
 
     def truncate(self, size: int | None = None) -> int:
-        """The same for a new size."""
+        return self._noting(super().truncate, size)
+
+    def _noting(self, function: Callable[[Any], int], value: Any) -> int:
         try:
-            return super().truncate(size)
+            return function(value)
         except OSError as error:
             self.error = self.error or error
-            return size or 0
+            return 0
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -398,7 +387,7 @@ def _allocate(path: Path, size: int) -> None:
                 file.write(bytes(min(PIECE, size - start)))
 
 
-def _write(path: Path, pieces: Iterable[tuple[int, bytes]]) -> None:
+def _write(path: Path, pieces: Iterable[tuple[int, bytes]], sync: bool = True) -> None:
     """Write pieces, each at its offset, and wait until they are on the disk."""
     with open(path, "r+b", buffering=0) as file:
         for offset, content in pieces:
@@ -406,7 +395,8 @@ def _write(path: Path, pieces: Iterable[tuple[int, bytes]]) -> None:
             left = memoryview(content)
             while left:  # the operating system may take less than it is given
                 left = left[file.write(left) :]
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _remove(folder: Path) -> None:
@@ -440,14 +430,11 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
                 link = file.get(name, getlink=True)
                 if link is None:
                     continue
-                if (
-                    not isinstance(link, h5py.HardLink)
-                    or file[name].external
-                    or file[name].is_virtual
-                ):
-                    raise ValueError(f"its {name} are in another file, or linked")
-                if file[name].nbytes > 1000 * file[name].id.get_storage_size() + 2**20:
-                    raise ValueError(f"hardly any of its {name}, {file[name].shape}, are stored")
+                if not isinstance(link, h5py.HardLink):
+                    raise ValueError(f"{name} is a link")
+                data, stored = file[name], file[name].id.get_storage_size()
+                if data.external or data.is_virtual or data.nbytes > 1000 * stored + 2**20:
+                    raise ValueError(f"{name} {data.shape} is not all in this file")
             yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Make it with: python -m helpers extract") from None

@@ -1,4 +1,4 @@
-"""An engine that notes what it was given, for test_cluster.py; workers import it without Keras."""
+"""Engines for test_bottlenecks_cluster.py, which workers import, without Keras."""
 
 import contextlib
 import dataclasses
@@ -9,39 +9,27 @@ from pathlib import Path
 
 import distributed
 import numpy as np
-
-from helpers.engine import Engine
-
-
-def on_a_worker() -> bool:
-    try:
-        return bool(distributed.get_worker())
-    except ValueError:
-        return False
+from killed import pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Noting:
-    """Mean colours; notes, in a file, which process was given how many pictures; and takes time."""
+    """Notes in a file which process was given how many pictures.
+
+    With a gate, a process waits at its batches, but for the first few, until there is such a file.
+    """
 
     notes: Path
-    seconds: float = 0
+    gate: Path | None = None
+    free: int = 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         with self.notes.open("a") as file:
             file.write(f"{os.getpid()} {len(batch)}\n")
-        time.sleep(self.seconds * len(batch))
-        return batch.mean(axis=(1, 2))
-
-
-def noting(notes: Path, seconds: float = 0) -> Engine:
-    return Engine("noting", Noting(notes, seconds))
-
-
-def deadly(batch: np.ndarray) -> np.ndarray:
-    if on_a_worker():
-        os.kill(os.getpid(), signal.SIGKILL)
-    return batch
+        mine = self.notes.read_text().splitlines().count(f"{os.getpid()} {len(batch)}")
+        while self.gate and mine > self.free and not self.gate.exists():
+            time.sleep(0.005)
+        return pixels(batch)
 
 
 def computed(notes: Path) -> dict[int, int]:
@@ -52,3 +40,27 @@ def computed(notes: Path) -> dict[int, int]:
             process, count = map(int, line.split())
             counts[process] = counts.get(process, 0) + count
     return counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoiling:
+    """Has the pictures changed, or gone, as a worker computes them."""
+
+    folder: Path
+    gone: bool
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        with contextlib.suppress(FileNotFoundError):
+            if self.gone:
+                self.folder.rename(self.folder.with_name("elsewhere"))
+            for path in self.folder.glob("*/*"):
+                os.utime(path, (1, 1))
+        return pixels(batch)
+
+
+def deadly(batch: np.ndarray) -> np.ndarray:
+    """Kills a worker."""
+    with contextlib.suppress(ValueError):
+        if distributed.get_worker():
+            os.kill(os.getpid(), signal.SIGKILL)
+    return batch
