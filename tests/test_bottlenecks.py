@@ -131,7 +131,7 @@ def test_unreadable_files_leave_no_row(with_faults: Path, tmp_path: Path, batch_
     reasons = dict(done.skipped)
     assert list(reasons) == ["ant/0.png", "ant/notes.txt", "cow/3.png"]
     assert "an empty file" in reasons["ant/0.png"]
-    assert "no picture" in reasons["ant/notes.txt"]
+    assert "a text file" in reasons["ant/notes.txt"]
 
 
 def test_animations_are_noted_and_odd_names_are_kept(folder: Path, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def _refuse_unsafe(found: Tree, most: int) -> None:
             data.dtype.kind not in "fiub" or data.dtype.itemsize > 8
         ):
             raise ValueError(f"{data.name} has {data.dtype}, expected numbers")
-        if most < 0:
+        if most < 0 or (size and not data.id.get_storage_size()):  # or nothing was written
             shape = f"{size:,} bytes in shape {weight.shape}"
             raise ValueError(f"{data.name} declares {shape}, more than are stored")
 
