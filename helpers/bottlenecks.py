@@ -10,9 +10,9 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,17 +61,14 @@ def extract(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> Extraction:
-    """Run every picture of class folders through a frozen network once, and keep what comes out.
+    """Run every picture of class folders through a frozen network once, into a features file.
 
-    Makes a features file (see `features`), row by row in the order of `datasets.class_folders`.
-    Memory does not grow with the number of pictures. An interrupted run goes on where it was. If
-    the file is there and has just these features, nothing is done; if since then a picture's name,
-    size or time of change is another one, the file is refused.
+    The rows are in the order of `datasets.class_folders`. An interrupted run goes on where it was.
+    If the file is there and has just these features, nothing is done; if since then a picture's
+    name, size or time of change is another one, the file is refused.
 
-    Workers read the pictures themselves: on other machines they need the same path to them, and
-    this package. They get the network from here, and with ONNX Runtime they need no TensorFlow. If
-    one dies, another does its work; if all die, this waits for the next one. A script that gives
-    `workers` needs `if __name__ == "__main__":`, for the processes that it starts import it.
+    Workers get the network from here but read the pictures themselves, by the same path. If one
+    dies, another does its work. A script that gives `workers` needs `if __name__ == "__main__":`.
 
     Args:
         folder: one folder for each class, with pictures.
@@ -84,19 +81,9 @@ def extract(
         progress: show a progress bar.
 
     Raises:
-        DataError: no class folders, or no picture in them; `out` cannot be made or has other
-            features; the disk is too small; a picture changed during the run; a worker failed.
+        DataError: no picture; `out` cannot be made or has other features; the disk is too small;
+            a picture changed during the run; a worker failed.
         ArgumentError: an engine or a cluster that cannot be had; features of no fixed shape.
-
-    Example:
-        >>> import tempfile
-        >>> from helpers import zoo
-        >>> network = zoo.load("EfficientNetLite0", include_top=False, pooling="avg")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pictures = datasets.five_classes("test")
-        ...     done = extract(pictures, f"{folder}/features.h5", network, progress=False)
-        >>> done.images
-        100
     """
     started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
@@ -115,59 +102,53 @@ def extract(
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
     name, note = "none", ""
-    with features.create(out, fingerprint, shape, pictures.labels, files, pictures.classes) as part:
+    with features.create(out, fingerprint, shape, pictures) as part:
         if part is None:
             there = features.describe(out)["shape"][0]
             return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
         resumed_from = part.done
         if resumed_from < len(files):  # else only the finished file is missing
-            task = _task(network, engine)
-            name, note = task.engine.name, task.engine.note
+            size, mode = network.input_size, network.entry.preprocessing
+            preprocess = functools.partial(images.preprocess, size=size, mode=mode)
+            if isinstance(engine, str):
+                sample = preprocess(engines.sample_pictures(size, size))
+                engine = engines.choose(network.model, engine, sample)
+            name, note = engine.name, engine.note
+            task = _Task(engine, preprocess, pictures, seen)
             if distant:
-                todo = part.todo(batch_size)
-                batches = _on_cluster(task, pictures, todo, seen, workers, scheduler)
+                batches = _on_cluster(task, part.todo(batch_size), workers, scheduler)
             else:
-                todo = part.todo(max(1, batch_size // task.engine.threads))
-                batches = _in_threads(task, pictures, todo)
+                batches = _in_threads(task, part.todo(max(1, batch_size // engine.threads)))
+            where = console.stream()
             bar = tqdm(
                 total=len(files), initial=resumed_from, unit=" pictures", disable=not progress,
-                file=console.stream(),
+                file=where,
             )  # fmt: skip
             with bar, contextlib.closing(batches):
                 if note:
-                    bar.write(f"helpers: {note}", file=console.stream())
+                    bar.write(f"helpers: {note}", file=where)
                 for batch in batches:
-                    _check_unchanged(part, pictures, seen, batch.rows)
+                    _check_unchanged(part, seen, batch.rows)
                     if len(batch.rows):
                         part.write(batch.rows, batch.values)
                     part.mark(np.array(list(batch.skipped), int), features.SKIPPED)
                     skipped |= batch.skipped
                     noted |= batch.noted
                     bar.update(len(batch.rows) + len(batch.skipped))
-        _check_unchanged(part, pictures, seen)
+        _check_unchanged(part, seen)
         if not part.done:
             first = next(iter(skipped.values()))
             raise DataError(f"{folder}: none of {len(files)} files is a picture. {first}")
         part.finish()
     seconds = time.perf_counter() - started
-    return Extraction(
-        part.done,
-        [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))],
-        resumed_from,
-        seconds,
-        (part.done - resumed_from) / seconds,
-        name,
-        note,
-        [(files[row], noted[row]) for row in sorted(noted)],
-    )
+    rate = (part.done - resumed_from) / seconds
+    why = [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))]
+    notes = [(files[row], noted[row]) for row in sorted(noted)]
+    return Extraction(part.done, why, resumed_from, seconds, rate, name, note, notes)
 
 
 def check_cluster(workers: int | None, scheduler: str | None) -> None:
-    """Raise the error that `extract` would, before time is spent on loading a network.
-
-    Raises:
-        ArgumentError: both are given, or no worker is wanted; or dask is not installed.
-    """
+    """Raise the ArgumentError that `extract` would, before a network is loaded."""
     if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
         raise ArgumentError(f"Expected 1 worker or more, or a scheduler: {workers}, {scheduler}.")
     try:
@@ -180,10 +161,10 @@ def check_cluster(workers: int | None, scheduler: str | None) -> None:
 
 
 def local_cluster(workers: int, threads: int | None = None) -> "distributed.LocalCluster":
-    """Start workers for several calls of `extract`, which end when the `with` block ends.
+    """Start workers, which listen to this machine only and end when the `with` block ends.
 
     Args:
-        workers: how many processes. They listen to this machine only.
+        workers: how many processes.
         threads: of each; default: its share of the cores.
 
     Returns:
@@ -196,7 +177,7 @@ def local_cluster(workers: int, threads: int | None = None) -> "distributed.Loca
         n_workers=workers,
         threads_per_worker=share,
         host="127.0.0.1",
-        # Without the dashboard there is a web server all the same; it may take any port.
+        # Without the dashboard there is a web server all the same.
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         memory_limit=0,  # dask would stop a worker for the size of TensorFlow
         silence_logs=logging.CRITICAL,
@@ -223,15 +204,12 @@ def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -
     }
 
 
-def _check_unchanged(
-    part: features.Part, pictures: ClassFolders, seen: np.ndarray, rows: np.ndarray | None = None
-) -> None:
-    changed = pictures.changed(seen, rows)
+def _check_unchanged(part: features.Part, seen: np.ndarray, rows: np.ndarray | None = None) -> None:
+    changed = part.pictures.changed(seen, rows)
     if len(changed):
         part.mark(changed, features.TODO)
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise DataError(
-            f"{pictures.files[changed[0]]}{more}: changed or removed since this run began. Put it "
+            f"{part.pictures.files[changed[0]]}: changed or removed since this run began. Put it "
             f"back as it was, and the same command goes on; or remove {part.folder} to begin anew."
         )
 
@@ -251,54 +229,41 @@ Batches = Generator[Batch, None, None]
 class _Task:
     """What is done to pictures. A worker has one of these for all its threads."""
 
-    def __init__(self, engine: Engine, preprocess: Callable[..., np.ndarray]) -> None:
-        self.engine, self.preprocess = engine, preprocess
+    def __init__(self, engine: Engine, preprocess: Any, pictures: ClassFolders, seen: Any) -> None:
+        self.engine, self.preprocess, self.pictures, self.seen = engine, preprocess, pictures, seen
         self.turn = threading.Semaphore(engine.threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Task, (self.engine, self.preprocess)
+        # Without the semaphore, and with a path that other processes can follow.
+        pictures = replace(self.pictures, root=self.pictures.root.resolve())
+        return _Task, (self.engine, self.preprocess, pictures, self.seen)
 
-    def read(self, root: Path, files: Sequence[str], rows: np.ndarray) -> Batch:
+    def read(self, rows: np.ndarray) -> Batch:
         pixels: list[np.ndarray] = []
         batch = Batch(rows, np.empty(0), {}, {})
-        for row, file in zip(rows.tolist(), files, strict=True):
-            notes: list[str] = []
+        for row in rows.tolist():
+            path, notes = self.pictures.root / self.pictures.files[row], list[str]()
             try:  # preprocessed one by one, for several photographs in full size are large
-                pixels.append(self.preprocess([images.load(root / file, notes=notes)]))
+                pixels.append(self.preprocess([images.load(path, notes=notes)]))
             except PictureError as error:
                 batch.skipped[row] = str(error)
             if notes:
                 batch.noted[row] = "; ".join(notes)
-        if not pixels:
-            return batch._replace(rows=rows[:0])
         readable = np.setdiff1d(rows, list(batch.skipped))
-        return batch._replace(rows=readable, values=np.concatenate(pixels))
+        return batch._replace(rows=readable, values=np.concatenate(pixels or [batch.values]))
 
     def run(self, batch: Batch) -> Batch:
+        if not len(batch.rows):
+            return batch
         with self.turn:
-            return (
-                batch._replace(values=self.engine.run(batch.values)) if len(batch.rows) else batch
-            )
+            return batch._replace(values=self.engine.run(batch.values))
 
 
-def _task(network: "Network", engine: str | Engine) -> _Task:
-    size, mode = network.input_size, network.entry.preprocessing
-    preprocess = functools.partial(images.preprocess, size=size, mode=mode)
-    if isinstance(engine, str):
-        sample = preprocess(engines.sample_pictures(size, size))
-        engine = engines.choose(network.model, engine, sample)
-    return _Task(engine, preprocess)
-
-
-def _in_threads(task: _Task, pictures: ClassFolders, todo: Iterator[np.ndarray]) -> Batches:
+def _in_threads(task: _Task, todo: Iterator[np.ndarray]) -> Batches:
     """Compute batches here, in as many threads as the engine likes; others read meanwhile."""
-
-    def read(rows: np.ndarray) -> Batch:
-        return task.read(pictures.root, [pictures.files[row] for row in rows], rows)
-
     readers = max(task.engine.threads, min(engines.cores(), 8))
-    with contextlib.closing(_mapped(read, todo, readers)) as batches:
-        yield from _mapped(task.run, batches, task.engine.threads)
+    with contextlib.closing(_mapped(task.read, todo, readers)) as read:
+        yield from _mapped(task.run, read, task.engine.threads)
 
 
 def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int) -> Batches:
@@ -319,17 +284,11 @@ def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int
 
 
 def _on_cluster(
-    task: _Task,
-    pictures: ClassFolders,
-    todo: Iterator[np.ndarray],
-    seen: np.ndarray,
-    workers: int | None,
-    scheduler: str | None,
+    task: _Task, todo: Iterator[np.ndarray], workers: int | None, scheduler: str | None
 ) -> Batches:
     """Have batches computed by workers, as they have time for them."""
     import distributed
 
-    root = pictures.root.resolve()
     with _client(workers, scheduler) as client:
         with warnings.catch_warnings():
             # A network is larger than dask likes; but it is sent once, and again if a worker dies.
@@ -341,9 +300,7 @@ def _on_cluster(
             # memory until they are fetched. Where all workers died, one task waits for the next.
             free = 2 * sum(client.nthreads().values()) - running.count()
             for rows in itertools.islice(todo, max(free, 0 if running.count() else 1)):
-                files = [pictures.files[row] for row in rows]
-                given = there, root, files, rows, seen[rows]
-                running.add(client.submit(_on_worker, *given, pure=False))
+                running.add(client.submit(_on_worker, there, rows, pure=False))
             if not running.count():
                 return
             yield next(running).result()
@@ -354,25 +311,24 @@ def _kept(task: _Task) -> _Task:
     return task
 
 
-def _on_worker(
-    task: _Task, root: Path, files: list[str], rows: np.ndarray, seen: np.ndarray
-) -> Batch:
+def _on_worker(task: _Task, rows: np.ndarray) -> Batch:
     import distributed
 
-    batch = task.run(task.read(root, files, rows))
-    changed = ClassFolders(root, (), tuple(files), rows).changed(seen)
+    batch = task.run(task.read(rows))
+    changed = task.pictures.changed(task.seen, rows)
     if len(changed):
+        path = task.pictures.root / task.pictures.files[changed[0]]
         raise DataError(
-            f"Worker {distributed.get_worker().address} does not see {root / files[changed[0]]} as "
-            "it was when this run began. If it changed, put it back as it was; if not, put the "
-            "pictures where all machines see them by this path. The same command then goes on."
+            f"Worker {distributed.get_worker().address} does not see {path} as it was when this "
+            "run began. If it changed, put it back as it was; if not, put the pictures where all "
+            "machines see them by this path. The same command then goes on."
         )
     return batch
 
 
 @contextlib.contextmanager
 def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed.Client]":
-    """A client of a cluster, or of a new one of this machine's own; its errors as the course's."""
+    """A client of a cluster, or of a new one on this machine; its errors become the course's."""
     import distributed
 
     logger = logging.getLogger("distributed")
@@ -381,8 +337,7 @@ def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed
     try:
         with contextlib.ExitStack() as stack:
             if workers is not None:
-                cluster = stack.enter_context(local_cluster(workers))
-                scheduler = cluster.scheduler_address
+                scheduler = stack.enter_context(local_cluster(workers)).scheduler_address
             try:
                 client = stack.enter_context(distributed.Client(scheduler, timeout=TIMEOUT))
                 client.wait_for_workers(1, TIMEOUT)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
+import pooch
 
 from helpers import weights
 from helpers.errors import ArgumentError, nearest
@@ -34,8 +35,7 @@ class Engine:
     """A frozen network: `run` makes features (N, …) of preprocessed pictures (N, rows, columns, 3).
 
     `at_once` is how many threads may call it at the same time, None: one for each core. `note` says
-    why this is not the engine that was hoped for. Those of `choose` can be pickled, network and
-    all; one of ONNX Runtime then needs neither Keras nor a file.
+    why this is not the engine that was hoped for. Those of `choose` can be pickled.
     """
 
     name: str
@@ -52,25 +52,17 @@ class Engine:
 def choose(model: "keras.Model", wanted: str = "auto", sample: np.ndarray | None = None) -> Engine:
     """Choose what computes a network on this machine.
 
-    ONNX Runtime is compared with TensorFlow on a few pictures first. In it every core runs pictures
-    of its own, one by one: on two cores that is a third faster than sharing a batch, and a
+    ONNX Runtime is compared with TensorFlow first. In it every core runs pictures one by one, so a
     picture's features have the same bits in every batch.
 
     Args:
-        model: the network, of one input size.
+        model: of one input size.
         wanted: `"onnx"`, `"tensorflow"`, or `"auto"`: TensorFlow where it has a GPU, else ONNX
             Runtime, or TensorFlow again where that fails; the engine's `note` then says why.
         sample: preprocessed pictures to compare on; default: `sample_pictures`, from -1 to 1.
 
     Raises:
-        ArgumentError: an unknown name; `"onnx"` was asked for and fails; or the network computes in
-            another precision than float32.
-
-    Example:
-        >>> from helpers.backend import keras
-        >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)])
-        >>> choose(model, "tensorflow").run(np.zeros((2, 32, 32, 3), "float32")).shape
-        (2, 30, 30, 4)
+        ArgumentError: `"onnx"` was asked for and fails, or the precision is not float32.
     """
     if wanted not in NAMES:
         raise ArgumentError(f"No engine {wanted!r}. {nearest(wanted, NAMES)}")
@@ -100,8 +92,7 @@ def choose(model: "keras.Model", wanted: str = "auto", sample: np.ndarray | None
 def sample_pictures(rows: int, columns: int, channels: int = 3) -> np.ndarray:
     """Make two pictures of coloured squares, always the same: (2, rows, columns, channels) uint8.
 
-    Not every picture will do to compare engines on: a grey one's features can be close to zero, and
-    then differ by a hundredth of that (seen with EfficientNet-Lite0).
+    Grey ones will not do to compare engines on: their features can be close to zero.
     """
     squares = np.random.default_rng(0).integers(0, 256, (2, 8, 8, channels), "uint8")
     return squares[:, np.arange(rows) * 8 // rows][:, :, np.arange(columns) * 8 // columns]
@@ -115,16 +106,14 @@ def cores() -> int:
 
 
 def exported(model: "keras.Model") -> Path:
-    """Export a network as an ONNX file, once; its name, in Keras's cache folder, holds its hash.
-
-    The dozen that were used last are kept, for every training of a network makes another.
+    """Export a network as an ONNX file in Keras's cache folder, which keeps the dozen used last.
 
     Raises:
         ArgumentError: the cache folder cannot be written to; names the variable to set.
     """
     folder, stem = weights.cache().with_name("onnx"), _identity(model)
     if path := _whole(folder, stem):
-        return path
+        return path  # without a lock, for the folder may be read-only
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Processes that begin together need the same file: one makes it, the others wait for it.
@@ -140,7 +129,7 @@ def exported(model: "keras.Model") -> Path:
 def _whole(folder: Path, stem: str) -> Path | None:
     """The file of a network, if it is there and undamaged."""
     for path in folder.glob(f"{stem}-*.onnx"):
-        if path.stem == f"{stem}-{_hash(path)}":
+        if path.stem == f"{stem}-{pooch.file_hash(str(path))}":
             with contextlib.suppress(OSError):  # the folder may be read-only
                 os.utime(path)
             return path
@@ -150,18 +139,18 @@ def _whole(folder: Path, stem: str) -> Path | None:
 def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
     new = folder / f"{stem}.new"
     try:
-        new.touch()
         _export(model, new)
-        path = folder / f"{stem}-{_hash(new)}.onnx"
+        path = folder / f"{stem}-{pooch.file_hash(str(new))}.onnx"
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
     ours = [file for file in folder.iterdir() if MADE.fullmatch(file.name)]
-    spoilt = {file for file in ours if file.suffix == ".new" or file.name.startswith(stem)} - {path}
-    newest = sorted(set(ours) - spoilt, key=lambda file: file.stat().st_mtime)[-KEPT:]
-    for file in set(ours) - set(newest):
-        with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
-            file.unlink()
+    ours.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+    for place, file in enumerate(ours):
+        spoilt = file.suffix == ".new" or (file.name.startswith(stem) and file != path)
+        if spoilt or place >= KEPT:
+            with contextlib.suppress(OSError):  # Windows keeps a file that somebody has open
+                file.unlink()
     return path
 
 
@@ -170,7 +159,7 @@ def _export(model: "keras.Model", path: Path) -> None:
 
     pixels = keras.InputSpec(dtype="float32", shape=model.input_shape)
     # tf2onnx copies the network before each of its passes, in cycles of few objects, which Python
-    # frees only if it looks for them often: VGG16 takes 1,780 MB so, and 3,010 otherwise.
+    # frees only if it looks for them often.
     usual = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(100, 1, 1)
@@ -183,11 +172,9 @@ def _export(model: "keras.Model", path: Path) -> None:
         gc.unfreeze()
 
 
+@dataclass
 class _InTensorFlow:
-    """A network, a batch at a time."""
-
-    def __init__(self, model: "keras.Model") -> None:
-        self.model = model
+    model: "keras.Model"
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return self.model.predict_on_batch(batch)
@@ -239,20 +226,15 @@ def _compare(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def _has_gpu() -> bool:
-    import tensorflow
+    from helpers.backend import tensorflow
 
     return bool(tensorflow.config.list_physical_devices("GPU"))
 
 
 def _identity(model: "keras.Model") -> str:
-    """A hash of the layers and the weights; not of names, for Keras numbers them as it goes."""
+    """A hash of layers and weights; not of names, for Keras numbers them as it goes."""
     layers = [[type(layer).__name__, {**layer.get_config(), "name": ""}] for layer in model.layers]
     found = hashlib.sha256(json.dumps([layers, model.output_shape], default=str).encode())
     for variable in model.weights:
         found.update(variable.numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
-"""The features file: make it so that a kill costs one batch at most; describe it; read batches.
+"""The features file. While it is made it is a folder NAME.part, with rows and a status for each.
 
-Finished, it is HDF5. While it is made it is not, for HDF5 may not open a file whose process was
-killed: until then there is a folder NAME.part, with the rows and a byte of status for each.
+Finished, it is HDF5, which may not open a file whose process was killed.
 """
 
 import contextlib
@@ -12,10 +11,10 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import filelock
 import h5py
@@ -26,93 +25,70 @@ from helpers.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     import tensorflow
 
+    from helpers.datasets import ClassFolders
+
 TODO, DONE, SKIPPED = 0, 1, 2
 ROWS, STATUS, FINGERPRINT, NEW = "rows.bin", "status.bin", "fingerprint.json", "new.h5"
 PIECE = 2**24  # bytes that are copied at once
+FAULTS = (OSError, RuntimeError, ValueError, KeyError)  # what h5py raises
 
 
 def check_writable(out: Path) -> None:
-    """Raise the error that `create` would, before time is spent on loading a network.
-
-    Raises:
-        DataError: no such folder, one that cannot be written to, or another process makes the file.
-    """
-    if not _is_finished(out):
-        with _locked(out):
-            pass
+    """Raise the error that `create` would, before time is spent on loading a network."""
+    with _locked(out):
+        pass
 
 
 @contextlib.contextmanager
 def create(
-    out: Path,
-    fingerprint: dict[str, Any],
-    shape: tuple[int, ...],
-    labels: np.ndarray,
-    filenames: Sequence[str],
-    classes: Sequence[str],
+    out: Path, fingerprint: dict[str, Any], shape: tuple[int, ...], pictures: "ClassFolders"
 ) -> Iterator["Part | None"]:
     """Begin a features file, or go on with one that was interrupted.
 
     Args:
-        out: the file to make.
         fingerprint: what the features depend on, for JSON.
         shape: of one row of features.
-        labels, filenames: (N,).
-        classes: names by label.
 
     Yields:
         The `Part` to write to, or None: the file is finished, and has just these features.
 
     Raises:
-        DataError: as in `check_writable`; there is a file with another fingerprint; or the disk is
-            too small, which is noticed here: says how many bytes are needed and free.
-
-    Example:
-        >>> import tempfile
-        >>> names, labels = ["ant/1.png", "bee/1.png"], np.array([0, 1])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     out = Path(folder, "f.h5")
-        ...     with create(out, {"model": "M"}, (3,), labels, names, ["ant", "bee"]) as part:
-        ...         for rows in part.todo(batch_size=32):
-        ...             part.write(rows, np.ones((len(rows), 3)))
-        ...         part.finish()
-        ...     describe(out)["shape"]
-        (2, 3)
+        DataError: no folder that can be written to; another process makes the file; it has another
+            fingerprint; or the disk is too small.
     """
-    if _is_finished(out):  # needs no lock, so the folder may be read-only
-        _same(out, describe(out)["fingerprint"], fingerprint)
-        yield None
-        return
-    with _locked(out) as folder:
-        if out.exists():  # another process was quicker, or was killed while it removed its part
+    with _locked(out):
+        if out.exists():
             _same(out, describe(out)["fingerprint"], fingerprint)
-            _remove(folder)
+            _remove(_part(out))  # of a process that was killed before it could
             yield None
         else:
-            yield Part(out, folder, fingerprint, shape, labels, filenames, classes)
+            yield Part(out, fingerprint, shape, pictures)
 
 
 @dataclass
 class Part:
     """A features file in the making, given by `create`. One thread writes to it.
 
-    `status` has a byte for each row, TODO, DONE or SKIPPED. On the disk a row is DONE only after
-    its features are there.
+    `status` has TODO, DONE or SKIPPED for each row; DONE only after its features are on the disk.
     """
 
     out: Path
-    folder: Path
     fingerprint: dict[str, Any]
     shape: tuple[int, ...]
-    labels: np.ndarray
-    filenames: Sequence[str]
-    classes: Sequence[str]
-    status: np.ndarray = field(init=False)
+    pictures: "ClassFolders"
 
     def __post_init__(self) -> None:
+        self.folder = _part(self.out)
         self._row = 4 * math.prod(self.shape)  # bytes
-        found = self._interrupted()
-        self.status = self._lay_out() if found is None else found
+        path = self.folder / STATUS
+        with _reported(self.folder, "read"):
+            self.status = np.fromfile(path, "uint8") if path.exists() else np.empty(0, "uint8")
+            begun = self.done > 0
+            found = json.loads((self.folder / FINGERPRINT).read_bytes()) if begun else {}
+        if begun:
+            _same(self.folder, found, self.fingerprint)
+        else:
+            self._lay_out()
 
     @property
     def done(self) -> int:
@@ -127,19 +103,14 @@ class Part:
                 yield rows
 
     def write(self, rows: np.ndarray, features: np.ndarray) -> None:
-        """Write features (n, …) of rows (n,); when they are on the disk, note that these are DONE.
-
-        Raises:
-            ArgumentError: features of another shape.
-            DataError: the disk failed or is full; what was written before is kept.
-        """
-        features = np.asarray(features, "<f4")
-        if features.shape != (len(rows), *self.shape):
-            expected = (len(rows), *self.shape)
+        """Write features (n, …) of rows (n,), and when they are on the disk note these as DONE."""
+        features, expected = np.asarray(features, "<f4"), (len(rows), *self.shape)
+        if features.shape != expected:
             raise ArgumentError(f"Expected features of shape {expected}, got {features.shape}.")
-        places = (int(row) * self._row for row in rows)
-        with _reported(self.folder, "written to"):
-            _write(self.folder / ROWS, zip(places, map(np.ndarray.tobytes, features), strict=True))
+        with _reported(self.folder, "written to"), _synced(self.folder / ROWS) as file:
+            for row, values in zip(rows.tolist(), features, strict=True):
+                file.seek(row * self._row)
+                file.write(values.tobytes())
         self.mark(rows, DONE)
 
     def mark(self, rows: np.ndarray, status: int) -> None:
@@ -147,86 +118,74 @@ class Part:
         if len(rows):
             self.status[rows] = status
             first, last = int(rows.min()), int(rows.max())
-            with _reported(self.folder, "written to"):
-                changed = (first, self.status[first : last + 1].tobytes())
-                _write(self.folder / STATUS, [changed], sync=False)  # one that is lost costs time
+            # Not synced: a note that is lost costs time only.
+            with _reported(self.folder, "written to"), open(self.folder / STATUS, "r+b") as file:
+                file.seek(first)
+                file.write(self.status[first : last + 1].tobytes())
 
     def finish(self) -> None:
         """Write the rows that are done as HDF5, read it back, compare, and give it its name."""
-        new, done = self.folder / NEW, self.status == DONE
-        small = {
-            "labels": np.asarray(self.labels, "int64")[done],
-            "filenames": _encoded(self.filenames)[done],
-            "classes": _encoded(self.classes),
-        }
+        new, fingerprint = self.folder / NEW, json.dumps(self.fingerprint)
         with _reported(self.out, "written"):
             with _ForHDF5(new, "w+") as raw:
                 with h5py.File(raw, "w") as file:
-                    features = file.create_dataset("features", (self.done, *self.shape), "<f4")
-                    for place, rows in self._pieces():
-                        features[place] = rows
-                    for name, values in small.items():
-                        file[name] = values
-                    file.attrs["fingerprint"] = json.dumps(self.fingerprint)
+                    file.attrs["fingerprint"] = fingerprint
+                    file.create_dataset("features", (self.done, *self.shape), "<f4")
+                    for name, place, values in self._contents():
+                        if name in file:
+                            file[name][place] = values
+                        else:
+                            file[name] = values
                 os.fsync(raw.fileno())
                 if raw.error:
                     raise raw.error
             with h5py.File(new) as file:
-                same = json.loads(file.attrs["fingerprint"]) == self.fingerprint
-                for place, rows in self._pieces():
-                    same = same and file["features"][place].tobytes() == rows.tobytes()
-                for name, values in small.items():
-                    same = same and file[name][:].tobytes() == values.tobytes()
+                same = file.attrs["fingerprint"] == fingerprint
+                for name, place, values in self._contents():
+                    same = same and file[name][place].tobytes() == values.tobytes()
             if not same:
                 raise OSError(errno.EIO, "what was read back is not what was written")
             os.replace(new, self.out)
         _remove(self.folder)
 
-    def _pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The rows that are done, a piece at a time, and their place in the finished file."""
+    def _contents(self) -> Iterator[tuple[str, slice, np.ndarray]]:
+        """What is in the finished file: data set, place in it, values; features in pieces."""
+        done = self.status == DONE
+        yield "labels", slice(None), np.asarray(self.pictures.labels, "int64")[done]
+        yield "filenames", slice(None), _encoded(self.pictures.files)[done]
+        yield "classes", slice(None), _encoded(self.pictures.classes)
         at_once, begin = max(1, PIECE // self._row), 0
-        for start in range(0, len(self.status), at_once):
-            done = self.status[start : start + at_once] == DONE
-            count = len(done) * self._row // 4
+        for start in range(0, len(done), at_once):
+            some = done[start : start + at_once]
+            count = len(some) * self._row // 4
             rows = np.fromfile(self.folder / ROWS, "<f4", count, offset=start * self._row)
-            rows = rows.reshape(len(done), *self.shape)[done]
-            yield slice(begin, begin + len(rows)), rows
+            rows = rows.reshape(len(some), *self.shape)[some]
+            yield "features", slice(begin, begin + len(rows)), rows
             begin += len(rows)
 
-    def _interrupted(self) -> np.ndarray | None:
-        """The rows' status where an interrupted run has left features, else None."""
-        with _reported(self.folder, "read"):
-            try:
-                status = np.fromfile(self.folder / STATUS, "uint8")
-                if not (status == DONE).any():
-                    return None
-                fingerprint = json.loads((self.folder / FINGERPRINT).read_bytes())
-            except FileNotFoundError:
-                return None
-        _same(self.folder, fingerprint, self.fingerprint)
-        return status
-
-    def _lay_out(self) -> np.ndarray:
-        """Take the room for all rows at once, so that a full disk is noticed before any work."""
-        rows = len(self.labels)
-        size = rows * self._row
+    def _lay_out(self) -> None:
+        """Take the disk space for all rows at once, so that a full disk is noticed first."""
+        rows = len(self.pictures)
         # Twice, for the finished file is written while the rows are still there.
-        needed = 2 * (size + _encoded(self.filenames).nbytes) + 10 * rows + 2**16
+        needed = 2 * (rows * self._row + _encoded(self.pictures.files).nbytes) + 10 * rows + 2**16
         free = shutil.disk_usage(self.folder).free
         try:
             if needed > free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            _allocate(self.folder / ROWS, size)
-            _allocate(self.folder / STATUS, rows)
-            (self.folder / FINGERPRINT).touch()
-            _write(self.folder / FINGERPRINT, [(0, json.dumps(self.fingerprint).encode())])
+            for name, size in {ROWS: rows * self._row, STATUS: rows}.items():
+                with open(self.folder / name, "wb") as file:
+                    file.truncate(size)
+                    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+                        os.posix_fallocate(file.fileno(), 0, size)
+            with _synced(self.folder / FINGERPRINT, "wb") as file:
+                file.write(json.dumps(self.fingerprint).encode())
         except OSError as error:
             _remove(self.folder)
             raise DataError(
                 f"{self.out}: needs {needed:,} bytes while it is made, and {free:,} are free on "
-                f"that disk ({error}). Nothing was computed; make room, or take another disk."
+                f"that disk ({error}). Nothing was computed; free some, or take another disk."
             ) from error
-        return np.full(rows, TODO, "uint8")
+        self.status = np.full(rows, TODO, "uint8")
 
 
 class _ForHDF5(io.FileIO):
@@ -268,25 +227,18 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def batches(
-    path: str | Path,
-    rows: np.ndarray | None = None,
-    batch_size: int = 32,
-    seed: int | None = None,
+    path: str | Path, rows: np.ndarray | None = None, batch_size: int = 32, seed: int | None = None
 ) -> "tensorflow.data.Dataset":
     """Read (features, labels) from a features file batch by batch, for `fit(…, shuffle=False)`.
 
-    Memory does not grow with the file, which is open during an epoch and no longer. (Keras itself
-    only shuffles arrays; of a data set it warns, unless it is told `shuffle=False`.)
+    Memory does not grow with the file, which is open during an epoch and no longer.
 
     Args:
         path: a features file.
-        rows: (n,) int, which rows to read, such as the training part; default: all.
+        rows: (n,) int, which rows to read; default: all.
         batch_size: rows in a batch.
-        seed: shuffle all the rows anew in every epoch. None: the file's order, which is by class,
-            so do not train in it.
-
-    Raises:
-        DataError: as in `describe`.
+        seed: shuffle the rows anew in every epoch. None: the file's order, which is by class, so do
+            not train in it.
 
     Example:
         >>> import tempfile
@@ -314,10 +266,8 @@ def batches(
     kinds = tf.TensorSpec((None, *shape), "float32"), tf.TensorSpec((None,), "int64")
     found = tf.data.Dataset.from_generator(epoch, output_signature=kinds)
     count = tf.data.experimental.assert_cardinality(math.ceil(len(chosen) / batch_size))
-    # Without the tuner, which has nothing to tune here: in TensorFlow 2.21 an epoch often ends only
-    # when it wakes, 1.3, 2.6, 5.1, 10.2 s after the epoch's start.
     options = tf.data.Options()
-    options.autotune.enabled = False
+    options.autotune.enabled = False  # in TensorFlow 2.21 epochs wait for the tuner to wake
     return found.apply(count).prefetch(2).with_options(options)
 
 
@@ -325,21 +275,17 @@ def _part(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
-def _is_finished(out: Path) -> bool:
-    return out.is_file() and not _part(out).exists()
-
-
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[Path]:
-    """Hold the sole right to make a file, and yield the folder of its part.
-
-    The operating system takes the lock back when a process ends, however it ends.
-    """
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the sole right to make a file that is not finished, until the process ends at most."""
+    path = _part(out) / "lock"
+    if out.is_file() and not path.parent.exists():  # finished; its folder may be read-only
+        yield
+        return
     if out.is_dir():
         raise DataError(f"{out}: a folder, expected the name of a file to make, such as f.h5.")
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder to write {out.name} to. Make it first.")
-    path = _part(out) / "lock"
     lock = filelock.FileLock(path, blocking=False)
     try:
         lock.acquire()  # makes the folder
@@ -359,7 +305,7 @@ def _locked(out: Path) -> Iterator[Path]:
     try:
         with contextlib.suppress(OSError):
             path.write_text(f"process {os.getpid()} on {platform.node()}", "utf-8")
-        yield path.parent
+        yield
     finally:
         with contextlib.suppress(OSError):
             path.unlink()  # before it is released, while it is surely nobody else's
@@ -377,26 +323,13 @@ def _same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
             )
 
 
-def _allocate(path: Path, size: int) -> None:
-    """Make a file that has taken its room on the disk."""
-    with open(path, "wb") as file:
-        if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            for start in range(0, size, PIECE):
-                file.write(bytes(min(PIECE, size - start)))
-
-
-def _write(path: Path, pieces: Iterable[tuple[int, bytes]], sync: bool = True) -> None:
-    """Write pieces, each at its offset, and wait until they are on the disk."""
-    with open(path, "r+b", buffering=0) as file:
-        for offset, content in pieces:
-            file.seek(offset)
-            left = memoryview(content)
-            while left:  # the operating system may take less than it is given
-                left = left[file.write(left) :]
-        if sync:
-            os.fsync(file.fileno())
+@contextlib.contextmanager
+def _synced(path: Path, mode: str = "r+b") -> Iterator[IO[bytes]]:
+    """Open a file, and wait at the end until what was written is on the disk."""
+    with open(path, mode) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _remove(folder: Path) -> None:
@@ -415,7 +348,7 @@ def _encoded(names: Sequence[str]) -> np.ndarray:
 def _reported(path: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError) as error:  # h5py's and Python's
+    except FAULTS as error:
         raise DataError(
             f"{path}: cannot be {what} ({error}). What was computed is kept: the same command "
             "goes on from here."
@@ -426,19 +359,17 @@ def _reported(path: Path, what: str) -> Iterator[None]:
 def _opened(path: str | Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path) as file:
-            for name in ("features", "labels", "filenames", "classes"):
-                link = file.get(name, getlink=True)
-                if link is None:
-                    continue
-                if not isinstance(link, h5py.HardLink):
+            for name in file.keys() & {"features", "labels", "filenames", "classes"}:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                     raise ValueError(f"{name} is a link")
-                data, stored = file[name], file[name].id.get_storage_size()
-                if data.external or data.is_virtual or data.nbytes > 1000 * stored + 2**20:
+                data = file[name]
+                most = 1000 * data.id.get_storage_size() + 2**20
+                if data.external or data.is_virtual or data.nbytes > most:
                     raise ValueError(f"{name} {data.shape} is not all in this file")
             yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Make it with: python -m helpers extract") from None
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except FAULTS as error:
         if "unable to lock file" in str(error):
             raise DataError(f"{path}: is open in another program. Close it there.") from error
         raise DataError(

@@ -197,7 +197,7 @@ class FreezeExplorer(Panel):
         what = f"from {cost.block} upwards" if cost.block else "nothing, all is frozen"
         words = (
             f"trained: {what}; {cost.trainable:,} parameters, {cost.frozen:,} frozen; "
-            f"memory ≈ {cost.memory_mb:.0f} MB; an epoch ≈ {cost.seconds:.1f} seconds."
+            f"memory about {cost.memory_mb:.0f} MB; an epoch about {cost.seconds:.1f} seconds."
         )
         self.show(plots.freeze_costs(self.costs, self.first.value, alt=words), words)
 

@@ -372,7 +372,6 @@ def test_every_call_that_changes_a_file_fails_or_kills(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_ctrl_c_on_the_command_line(tmp_path: Path, keras_home: Path) -> None:
     """The real network; what is left is computed with the same bits, in batches of another size."""
     from helpers import datasets, zoo
