@@ -91,7 +91,7 @@ def test_the_slider_over_the_blocks_tells_what_each_costs() -> None:
     first = shown(explorer)
     explorer.first.value = 1
     assert "from block2 upwards; 2,000,000 parameters, 1,000,000 frozen" in explorer.said
-    assert "≈ 500 MB" in explorer.said and "≈ 20.0 seconds" in explorer.said
+    assert "about 500 MB" in explorer.said and "about 20.0 seconds" in explorer.said
     assert not np.array_equal(first, shown(explorer))
 
 
