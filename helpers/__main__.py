@@ -199,14 +199,12 @@ def _h5(options: argparse.Namespace) -> Answer:
 
 
 def _tag(options: argparse.Namespace) -> Answer:
-    from helpers import weights
     from helpers.applications import music_tagger_crnn as music_tagger
 
     stored = options.file.lower().endswith(".npy")
     read = music_tagger.read_spectrogram if stored else music_tagger.preprocess_input
     clip = read(options.file)
-    path = options.weights or weights.fetch("MusicTaggerCRNN")
-    model = music_tagger.MusicTaggerCRNN(weights=path)
+    model = music_tagger.MusicTaggerCRNN(weights=options.weights or "msd")
     probabilities = model.predict_on_batch(clip[None])
     tags = music_tagger.decode_predictions(probabilities, options.top)[0]
     shown = ", ".join(f"{tag} {probability:.3f}" for tag, probability in tags)
