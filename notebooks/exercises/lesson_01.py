@@ -30,8 +30,8 @@ def judge_last_layer_model(
     trained = [shape for shape in shapes if shape not in head]
     if not trained:
         return (
-            "Nothing of the base is trained: base.trainable = False freezes each of its layers, and "
-            "a layer inside stays frozen as long as base.trainable is False."
+            "Nothing of the base is trained: base.trainable = False freezes each of its layers. The "
+            "last one has to be unfrozen again."
         )
     if len(trained) == len(of_base):
         return "All of the base is trained. Set layer.trainable = False for every layer but the last."
@@ -42,7 +42,7 @@ def judge_last_layer_model(
 
 q1 = Exercise(
     judge_last_layer_model,
-    hint="Freeze in a loop over base.layers[:-1], and leave base.trainable alone.",
+    hint="Each layer in base.layers has its own trainable. Set it in a loop over base.layers[:-1].",
     solution="""
         def last_layer_model(weights):
             base = make_base()
@@ -64,7 +64,6 @@ q1 = Exercise(
             base = make_base()
             base.set_weights(weights)
             base.trainable = False
-            base.layers[-1].trainable = True
             return keras.Sequential([base, keras.layers.Dense(5)])
         """: "Nothing of the base",
         """
