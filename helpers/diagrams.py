@@ -160,7 +160,7 @@ class _Graph:
             if len(ways) == 1:
                 following = ways[0]
                 if following is not end:
-                    steps += _words(following)
+                    steps += describe(following)
             else:
                 following = self.join(ways)
                 if following is end:
@@ -210,8 +210,15 @@ class _Graph:
         return found.union(*(self.reached(self.after[way], join) for way in found))
 
 
-def _words(operation: Any) -> list[str]:
-    """Say what a layer does, and what its activation."""
+def describe(operation: Any) -> list[str]:
+    """Say what a layer does, and what its activation; nothing, if it changes nothing.
+
+    Example:
+        >>> from helpers.backend import keras
+        >>> layer = keras.layers.Dense(10, activation="relu")
+        >>> describe(layer)
+        ['dense, 10', 'ReLU']
+    """
     kind = type(operation).__name__
     if kind in WORDS:
         return [WORDS[kind]] if WORDS[kind] else []
@@ -336,7 +343,7 @@ def _columns(step: tuple[Any, ...]) -> tuple[list[float], list[tuple[float, floa
     """The branches' places, relative to the middle line, and their sizes."""
     sizes = [_size(branch) for branch in step[1:]]
     offsets = [0.0]
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         offsets.append(offsets[-1] + before[1] + BETWEEN + after[0])
     if not _spine(step):
         middle = (offsets[0] + offsets[-1]) / 2
@@ -472,6 +479,8 @@ def _filled(patch: Patch, colour: str, stripes: str) -> Patch:
     return patch
 
 
-def _towards(start: tuple[float, float], end: tuple[float, float], by: float) -> tuple[float, float]:
+def _towards(
+    start: tuple[float, float], end: tuple[float, float], by: float
+) -> tuple[float, float]:
     share = by / (math.dist(start, end) or 1)
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
