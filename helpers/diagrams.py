@@ -91,7 +91,8 @@ def draw(blocks: Mapping[str, Block], alt: str = "") -> Image:
         sizes = [_size(block[1:]) for block in blocks.values()]
         wide = sum(left + right for left, right, _ in sizes) + 0.8 * len(sizes)
         high = max(height for _, _, height in sizes) + 1.9
-        figure = Figure(figsize=(INCHES * wide, INCHES * high + 0.35), layout="none")
+        figure = Figure(figsize=(INCHES * wide, INCHES * high + 0.35))
+        figure.set_layout_engine("none")
         bottom = 0.35 / figure.get_figheight()
         axis = figure.add_axes((0, bottom, 1, 1 - bottom))
         axis.set(xlim=(0, wide), ylim=(high, 0))
@@ -388,7 +389,7 @@ class _Pen:
     def box(self, x: float, y: float, step: str) -> float:
         height = STRIP if _is_strip(step) else HIGH
         _, colour, stripes = KINDS[_kind(step)]
-        place = {"xy": (x - WIDE / 2, y), "width": WIDE, "height": height}
+        place: dict[str, Any] = {"xy": (x - WIDE / 2, y), "width": WIDE, "height": height}
         self.axis.add_patch(_filled(Rectangle(**place), colour, stripes))
         self.axis.add_patch(Rectangle(**place, fill=False, edgecolor="white", zorder=3))
         small = 7 if _is_strip(step) else 8
@@ -470,7 +471,8 @@ class _Pen:
         self.text(right, y, str(count), ha="left", fontsize=7, color="#555555")
 
     def text(self, x: float, y: float, words: str, **options: Any) -> None:
-        self.axis.text(x, y, words, **{"ha": "center", "va": "center", "zorder": 5} | options)
+        placed: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 5}
+        self.axis.text(x, y, words, **placed | options)
 
 
 def _filled(patch: Patch, colour: str, stripes: str) -> Patch:

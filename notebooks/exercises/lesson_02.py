@@ -182,7 +182,7 @@ q2 = Exercise(
             given = preprocess(orange.copy())
             if given.min() < -2:
                 return "caffe"
-            return "tf" if given.min() == -1 else "none"
+            return "tf" if given.max() <= 3 else "none"
         """: "Print",
         "def mode_of(preprocess): return preprocess(orange[0, 0, 0])": "pictures, rows, columns",
     },
