@@ -21,6 +21,7 @@ LESSONS = [path for path in NOTEBOOKS if path.parent == FOLDER]
 REWRITTEN = [
     "00_start_here",
     "01_what_pretraining_buys",
+    "02_the_model_zoo",
     "03_predict",
     "14_since_keras_2",
 ]
