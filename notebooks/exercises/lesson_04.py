@@ -11,9 +11,7 @@ from helpers.checks import Exercise
 from helpers.errors import PictureError
 
 
-def judge_vectors(
-    vectors: Callable[..., Any], model: Any, preprocess_input: Callable[..., Any]
-) -> str | None:
+def judge_vectors(vectors: Callable[..., Any], model: Any, preprocess_input: Callable[..., Any]) -> str | None:
     """Right: averaged features of length 1, for drawings that need no resizing."""
     folder = datasets.five_classes("test")
     paths = [folder / name / f"{name}_003.jpg" for name in ("bus", "flower", "horse")]
@@ -204,9 +202,7 @@ q2 = Exercise(
 )
 
 
-def judge_three(
-    three: Sequence[str | Path], model: Any, preprocess_input: Callable[..., Any]
-) -> str | None:
+def judge_three(three: Sequence[str | Path], model: Any, preprocess_input: Callable[..., Any]) -> str | None:
     """Right: the third picture is more similar to the first one than the second is."""
     if isinstance(three, str | Path) or len(three) != 3:
         return "Give a list of three paths: [picture, same kind of thing, something else]."
