@@ -84,3 +84,12 @@ def test_splits_take_backgrounds_from_different_halves(drawer):
         whole = np.concatenate([left, right], axis=1)
         assert whole.shape[1] == left.shape[1] + right.shape[1]
         assert not np.shares_memory(left, right), name
+
+
+def test_backgrounds_are_those_of_the_drawing_code(drawer):
+    import list_backgrounds
+
+    with list_backgrounds.FILE.open(newline="") as file:
+        rows = {row["path"]: row["background"] for row in csv.DictReader(file)}
+    assert list(rows) == drawer.names()
+    assert rows == {name: list_backgrounds.background_of(name) for name in rows}
