@@ -64,9 +64,7 @@ def mask(noun: str, split: str, rng: np.random.Generator) -> np.ndarray:
     return halved(subject.solid * (1 - cover.alpha)) >= 0.5
 
 
-def planes(
-    noun: str, split: str, rng: np.random.Generator
-) -> tuple[np.ndarray, Canvas, Canvas]:
+def planes(noun: str, split: str, rng: np.random.Generator) -> tuple[np.ndarray, Canvas, Canvas]:
     """Returns the background, (SIZE, SIZE, 3), the subject and the cover, from back to front."""
     scene = background(rng, split)
     light = (rng.uniform(-0.9, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.7, 1.2))
