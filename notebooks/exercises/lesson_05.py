@@ -149,7 +149,7 @@ def judge_occlusion_map(
     occlusion_map: Callable[..., Any], model: Any, preprocess_input: Callable[..., Any]
 ) -> str | None:
     """Right: how far the score falls, for any plain colour in place of a square."""
-    picture = images.load(datasets.photograph("coffee"), size=model.input_shape[1])
+    picture = images.load(datasets.photograph("coffee"), size=model.input_shape[1]).copy()
     untouched = picture.copy()
     label = int(_scores(model, preprocess_input, picture[np.newaxis])[0].argmax())
     given = np.asarray(occlusion_map(picture, label), dtype="float64")
@@ -210,7 +210,7 @@ q3 = Exercise(
             scores = model.predict(batch, verbose=0)[:, class_number]
             return (scores[0] - scores[1:]).reshape(7, 7)
     """,
-    right="plots.gallery([overlay(photo, occlusion_map(photo, number))], ['mine']) draws it.",
+    right="To draw it: plots.gallery([overlay(photo, heat, heat.max())], ['mine']).",
     wrong={
         """
         def occlusion_map(picture, class_number):
