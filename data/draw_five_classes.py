@@ -1,6 +1,8 @@
 """Draws data/five_classes: 120 pictures each of buses, dinosaurs, elephants, flowers, horses.
 
-python data/draw_five_classes.py            # draws all 600 again, a minute or two
+Beside the folder it writes five_classes_masks.npz, which says where in each picture the subject is.
+
+python data/draw_five_classes.py            # draws all 600 again, a few minutes
 python data/draw_five_classes.py --check    # only compares the files with the manifest
 """
 
@@ -12,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from drawing.scenes import NOUNS, picture
+from drawing.scenes import NOUNS, mask, picture
 from PIL import Image
 from tqdm import tqdm
 
@@ -40,10 +42,19 @@ def draw(name: str) -> Image.Image:
         >>> draw("test/horse/horse_007.jpg").size
         (224, 224)
     """
+    return picture(*_arguments(name))
+
+
+def draw_mask(name: str) -> np.ndarray:
+    """Returns where the subject can be seen in the picture of `name`, (224, 224) bool."""
+    return mask(*_arguments(name))
+
+
+def _arguments(name: str) -> tuple[str, str, np.random.Generator]:
     split, noun, file = name.split("/")
     number = int(Path(file).stem.removeprefix(f"{noun}_"))
     seed = [SEED, list(COUNTS).index(split), list(NOUNS).index(noun), number]
-    return picture(noun, split, np.random.default_rng(seed))
+    return noun, split, np.random.default_rng(seed)
 
 
 def as_jpeg(image: Image.Image) -> bytes:
@@ -54,7 +65,7 @@ def as_jpeg(image: Image.Image) -> bytes:
 
 
 def draw_all(folder: Path) -> None:
-    """Writes every picture and then the manifest of their SHA-256 hashes."""
+    """Writes every picture, the manifest of their SHA-256 hashes, and the masks."""
     for name in tqdm(names(), desc="drawing", unit="picture"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +74,21 @@ def draw_all(folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "sha256"])
         writer.writerows([name, sha256(folder / name)] for name in names())
+    write_masks(masks_of(folder))
+
+
+def masks_of(folder: Path) -> Path:
+    """Returns the path of the masks that belong to a folder of drawings."""
+    return folder.with_name(f"{folder.name}_masks.npz")
+
+
+def write_masks(path: Path) -> None:
+    """Writes the masks, packed to one bit a pixel, under "train" and "test" in `names`' order."""
+    packed = {}
+    for split in COUNTS:
+        drawn = [draw_mask(name) for name in tqdm(names(), "masks") if name.startswith(split)]
+        packed[split] = np.packbits(drawn, axis=-1)
+    np.savez_compressed(path, **packed)
 
 
 def sha256(path: Path) -> str:

@@ -120,6 +120,23 @@ def five_classes(split: str) -> Path:
     return DATA / "five_classes" / split
 
 
+def five_classes_masks(split: str) -> np.ndarray:
+    """Read where in each drawing its subject can be seen: (N, 224, 224), bool.
+
+    The code that makes the drawings made the masks too, so they are exact. They are in the order
+    of `class_folders(five_classes(split))`.
+
+    Args:
+        split: `"train"` or `"test"`.
+
+    Example:
+        >>> five_classes_masks("test").shape
+        (100, 224, 224)
+    """
+    with np.load(five_classes(split).parent.with_name("five_classes_masks.npz")) as file:
+        return np.unpackbits(file[split], axis=-1).astype(bool)
+
+
 def photograph(name: str) -> Path:
     """Find one of the `PHOTOGRAPHS` that come with other packages.
 

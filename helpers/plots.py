@@ -155,19 +155,6 @@ def zoo(kept: Collection["Entry"], entries: Sequence["Entry"], alt: str = "") ->
 
 
 @_style()
-def feature_maps(maps: np.ndarray, count: int = 6, alt: str = "") -> Image:
-    """Draw the channels of (rows, columns, channels) that vary most; bright is active."""
-    most_varied = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
-    figure = Figure(figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + 0.2))
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for axis, channel in zip(axes, most_varied, strict=False):
-        axis.imshow(maps[..., channel])
-        axis.set_axis_off()
-        axis.set_title(f"channel {channel}", fontsize=8)
-    return _image(figure, alt=alt)
-
-
-@_style()
 def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> Image:
     """Draw each block's parameters, grey if frozen, and each cost; the `chosen` one is marked."""
     names = [cost.block or "none" for cost in costs]

@@ -58,10 +58,6 @@ def fit(**keywords):
 """,
     "widgets.ZooExplorer({entry.name: entry.parameters / 1e7 for entry in zoo.entries()})",
     "widgets.Predictor([network], pictures)",
-    """
-names = ["stem_activation", "block3b_add", "top_activation"]
-widgets.LayerExplorer(network, names, photographs["chelsea"])
-""",
     "widgets.FreezeExplorer(costs)",
     "time.sleep(8)",
     "monitor = widgets.TrainingMonitor(fit, epochs=3)\nmonitor",
@@ -189,23 +185,8 @@ def test_zoo_within_limits(page: "Page") -> None:
     assert shown.handle(1).evaluate("handle => handle === document.activeElement")
 
 
-def test_layers_by_mouse_and_by_key(page: "Page") -> None:
-    shown = Shown(page, 3, "layers")
-    shown.says("^stem_activation: 112 × 112", 120)
-    early = shown.picture()
-    shown.press(shown.handle(), "ArrowRight")
-    shown.says("^block3b_add: 28 × 28 positions, 40 channels")
-    middle = shown.picture()
-    box = shown.cell.locator(".noUi-target").bounding_box()
-    assert box
-    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
-    shown.says("^top_activation: 7 × 7")
-    shown.shot()
-    assert len({early, middle, shown.picture()}) == 3
-
-
 def test_a_slider_moved_while_a_cell_runs_answers_when_it_is_done(page: "Page") -> None:
-    shown, busy = Shown(page, 4, "freezing"), Shown(page, 5, "busy")
+    shown, busy = Shown(page, 3, "freezing"), Shown(page, 4, "busy")
     before = shown.says("nothing, all is frozen; 0 parameters, 3,413,024 frozen", 120)
     first = shown.picture()
     busy.run()
@@ -218,7 +199,7 @@ def test_a_slider_moved_while_a_cell_runs_answers_when_it_is_done(page: "Page") 
 
 
 def test_a_training_is_stopped_and_goes_on(page: "Page") -> None:
-    shown, waiting = Shown(page, 6, "training"), Shown(page, 7, "waiting")
+    shown, waiting = Shown(page, 5, "training"), Shown(page, 6, "waiting")
     shown.run()
     shown.says(r"epoch \d of 3, step \d+ of \d+, loss \d", 60)
     assert not shown.running(), "it trains in a thread, so the cell is done"

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from helpers import datasets
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 FOLDER = DATA / "five_classes"
@@ -73,6 +76,54 @@ def test_redrawing_gives_the_same_picture(drawer, noun, place):
     with Image.open(io.BytesIO(drawer.as_jpeg(drawer.draw(name)))) as image:
         again = np.asarray(image, float)
     assert np.abs(stored - again).mean() < 2, name
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 500), ("test", 100)])
+def test_every_picture_has_a_mask(split, count):
+    masks = datasets.five_classes_masks(split)
+    assert (masks.shape, masks.dtype) == ((count, 224, 224), bool)
+    assert masks.mean(axis=(1, 2)).min() > 0.01 and masks.mean(axis=(1, 2)).max() < 0.6
+
+
+@pytest.mark.parametrize("name", ["train/bus/bus_042.jpg", "test/horse/horse_007.jpg"])
+def test_the_stored_mask_is_where_the_shipped_picture_shows_the_subject(drawer, name, monkeypatch):
+    from drawing import scenes
+
+    split = name.split("/")[0]
+    folder = datasets.class_folders(FOLDER / split)
+    mask = datasets.five_classes_masks(split)[folder.files.index(name.split("/", 1)[1])]
+    # Another version of Matplotlib may draw some pixels at the edges differently.
+    assert (mask != drawer.draw_mask(name)).mean() < 0.005
+    with Image.open(FOLDER / name) as image:
+        shipped = np.asarray(image, float)
+
+    def repainted(noun, split, rng):
+        scene, subject, cover = planes(noun, split, rng)
+        subject.rgb += (1 - 2 * subject.rgb) * subject.solid[..., None]
+        return scene, subject, cover
+
+    planes = scenes.planes
+    monkeypatch.setattr(scenes, "planes", repainted)
+    with Image.open(io.BytesIO(drawer.as_jpeg(drawer.draw(name)))) as image:
+        changed = np.abs(np.asarray(image, float) - shipped).max(axis=-1) > 24
+    near = gaussian_filter(mask.astype(float), 3)
+    assert not changed[near < 0.01].any()  # nothing changes outside
+    assert changed[near > 0.99].mean() > 0.7  # inside all but middle greys change
+
+
+def test_a_shadow_and_a_cover_are_not_the_subject(drawer):
+    from drawing.canvas import SIZE, Canvas, Style
+    from drawing.curves import ellipse
+    from matplotlib.transforms import Affine2D
+
+    pose = Affine2D().scale(SIZE / 2).translate(SIZE / 2, SIZE / 2)
+    canvas = Canvas(pose, (0, 0, 1), Style())
+    canvas.shadow(ellipse(0, 0, 0.9, 0.9), 0.01, 0.9)
+    assert canvas.alpha.max() > 0.8 and canvas.solid.max() == 0
+    canvas.paint(ellipse(0, 0, 0.5, 0.5), (1, 0, 0))
+    assert canvas.solid[SIZE // 2, SIZE // 2] == 1 and canvas.solid[10, 10] == 0
+    canvas.shadow(ellipse(0, 0, 0.9, 0.9), 0.01, 0.9)
+    assert canvas.solid[SIZE // 2, SIZE // 2] == 1
 
 
 def test_splits_take_backgrounds_from_different_halves(drawer):

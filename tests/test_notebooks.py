@@ -24,6 +24,7 @@ REWRITTEN = [
     "02_the_model_zoo",
     "03_predict",
     "04_vgg16_features",
+    "05_vgg19_intermediate_features",
     "14_since_keras_2",
 ]
 MOST_CELLS = 48  # that a learner sees: about 45

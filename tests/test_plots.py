@@ -111,14 +111,6 @@ def test_the_zoo_names_the_networks_that_none_beats(drawn: list[Figure]) -> None
     assert named == {"EfficientNetLite0", "EfficientNetB0", "EfficientNetV2B0"}
 
 
-def test_the_maps_that_vary_most_come_first(drawn: list[Figure]) -> None:
-    maps = np.random.default_rng(0).normal(size=(7, 7, 5)) * [1, 0, 3, 2, 0.5]
-    plots.feature_maps(maps, count=3)
-    shown = [axis.get_title() for axis in drawn[0].axes]
-    assert shown == ["channel 2", "channel 3", "channel 0"]
-    np.testing.assert_array_equal(drawn[0].axes[0].images[0].get_array(), maps[..., 2])
-
-
 def test_what_is_frozen_is_grey(drawn: list[Figure]) -> None:
     costs = [
         FreezeCost("one", 0, 9_000_000, 30.0, 3.0),

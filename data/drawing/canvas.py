@@ -50,6 +50,7 @@ class Canvas:
         self.style = style
         self.rgb = np.zeros((SIZE, SIZE, 3), np.float32)
         self.alpha = np.zeros((SIZE, SIZE), np.float32)
+        self.solid = np.zeros((SIZE, SIZE), np.float32)  # as alpha, but without soft shadows
         self._agg = RendererAgg(SIZE, SIZE, 72)
 
     @property
@@ -149,7 +150,9 @@ class Canvas:
     def shadow(self, path: Path, blur: float, opacity: float) -> None:
         """Lays a soft dark shape, e.g. the shadow on the ground."""
         mask = gaussian_filter(self.mask([path]), blur * self.scale)
+        solid = self.solid.copy()
         self._over(mask * opacity, (0.03, 0.03, 0.08), _EVERYWHERE)
+        self.solid = solid
 
     def _cast(self, mask: np.ndarray, factor: float) -> None:
         shift = -self.light[:2] / (np.abs(self.light[:2]).max() + 1e-6) * 0.022 * self.scale
@@ -186,6 +189,7 @@ class Canvas:
             colour, np.float32
         )
         self.alpha[where] = self.alpha[where] * (1 - mask) + mask
+        self.solid[where] = self.solid[where] * (1 - mask) + mask
 
 
 _EVERYWHERE = (slice(None), slice(None))

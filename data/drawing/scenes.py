@@ -48,6 +48,24 @@ def picture(noun: str, split: str, rng: np.random.Generator) -> Image.Image:
             the right halves, so that no background tells where a test picture belongs.
         rng: Decides everything else; nothing but the drawing itself depends on the noun.
     """
+    scene, subject, cover = planes(noun, split, rng)
+    scene = scene * (1 - subject.alpha[..., None]) + subject.rgb
+    scene = scene * (1 - cover.alpha[..., None]) + cover.rgb
+    return photographed(rng, scene)
+
+
+def mask(noun: str, split: str, rng: np.random.Generator) -> np.ndarray:
+    """Returns where the subject is seen in `picture` of the same arguments, (224, 224) bool.
+
+    A pixel is the subject's if at least half of its light comes from it: not from the background
+    or the subject's shadow on it, nor from a cover in front.
+    """
+    _, subject, cover = planes(noun, split, rng)
+    return halved(subject.solid * (1 - cover.alpha)) >= 0.5
+
+
+def planes(noun: str, split: str, rng: np.random.Generator) -> tuple[np.ndarray, Canvas, Canvas]:
+    """Returns the background, (SIZE, SIZE, 3), the subject and the cover, from back to front."""
     scene = background(rng, split)
     light = (rng.uniform(-0.9, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.7, 1.2))
     scale = SIZE / 2 * rng.uniform(0.45, 0.9)
@@ -59,10 +77,7 @@ def picture(noun: str, split: str, rng: np.random.Generator) -> Image.Image:
     paints = choose(rng, around.mean((0, 1)), 0.18)
     canvas = Canvas(pose, light, style(rng, split))
     NOUNS[noun](canvas, rng, paints)
-    scene = scene * (1 - canvas.alpha[..., None]) + canvas.rgb
-    cover = hidden(rng, canvas)
-    scene = scene * (1 - cover.alpha[..., None]) + cover.rgb
-    return photographed(rng, scene)
+    return scene, canvas, hidden(rng, canvas)
 
 
 def _near(centre: float, reach: float) -> slice:
@@ -125,10 +140,16 @@ def style(rng: np.random.Generator, split: str) -> Style:
     return Style(volume=0.4, relief=0.5, texture=grey.clip(0.4, 1.5))
 
 
+def halved(pixels: np.ndarray) -> np.ndarray:
+    """Returns the means of all squares of 2 x 2 pixels."""
+    size = SIZE // 2
+    return pixels.reshape(size, 2, size, 2, *pixels.shape[2:]).mean((1, 3))
+
+
 def photographed(rng: np.random.Generator, scene: np.ndarray) -> Image.Image:
     """Returns the scene exposed, slightly out of focus, with noise, at half the size."""
     size = SIZE // 2
-    small = scene.reshape(size, 2, size, 2, 3).mean((1, 3))
+    small = halved(scene)
     blur = max(rng.normal(0.3, 0.5), 0)
     small = gaussian_filter(small, (blur, blur, 0))
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
