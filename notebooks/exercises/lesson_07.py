@@ -54,6 +54,8 @@ def judge_front(densenet_front: Any) -> str | None:
     try:
         found = front.predict(photograph, verbose=0)
     except Exception:
+        found = None
+    if found is None or found.shape != (1, 224, 224, 3):
         return "It takes 224 x 224 only. Give the input None for rows and columns, and resize."
     pixels = photograph.astype("float32")
 
