@@ -21,6 +21,7 @@ import argparse
 import csv
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -115,7 +116,7 @@ def main() -> None:
 
     y, test_y = splits["train"][1], splits["test"][1]
     rows = []
-    full_heads = {}
+    full_heads: dict[tuple[str, int], Any] = {}
     for condition in conditions:
         x, test_x = features("train", *condition), features("test", *condition)
         heads = {("softmax", seed): softmax_head(x, y, seed) for seed in range(options.seeds)}
