@@ -28,7 +28,10 @@ def judge_largest(largest: Callable[..., Any], work: Path) -> str | None:
         return f"Return two things, the name and the shape. You returned {given!r}."
     name, shape = given
     if name in ("long", "/long"):
-        return "You found the longest first axis, or only looked at the top of the file. Count all numbers, at every depth."
+        return (
+            "You found the longest first axis, or only looked at the top of the file. Count all numbers, at every "
+            "depth."
+        )
     if name in ("group/wide", "/group/wide"):
         return "group/wide has 4 × 50 numbers, and group/inner/tall/0 has 40 × 8."
     if not isinstance(name, str) or name.lstrip("/") != "group/inner/tall/0":
@@ -217,7 +220,10 @@ def judge_load_safely(
             if not refused:
                 return f"When {what}, it didn't raise a ValueError."
             if changed:
-                return f"When {what}, it raised an error, but {changed} arrays had changed already. Compare everything first."
+                return (
+                    f"When {what}, it raised an error, but {changed} arrays had changed already. Compare everything "
+                    "first."
+                )
     return None
 
 
