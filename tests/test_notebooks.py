@@ -19,6 +19,7 @@ NOTEBOOKS = sorted(set(FOLDER.rglob("*.ipynb")) - set(FOLDER.rglob(".ipynb_check
 LESSONS = [path for path in NOTEBOOKS if path.parent == FOLDER]
 # Lessons of the second edition. The list grows until it has all of them, and then goes.
 <<<<<<< HEAD
+<<<<<<< HEAD
 REWRITTEN = [
     "00_start_here",
     "01_what_pretraining_buys",
@@ -27,6 +28,7 @@ REWRITTEN = [
     "04_vgg16_features",
     "05_vgg19_intermediate_features",
     "07_inceptionv3_on_an_input_tensor",
+    "08_weight_files_h5py",
     "14_since_keras_2",
 ]
 MOST_CELLS = 48  # that a learner sees: about 45
