@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import diagrams
+import diagrams
 from helpers.backend import keras
 from helpers.errors import ArgumentError
 

@@ -13,6 +13,7 @@ MODULES = [
     for path in sorted((ROOT / "helpers").rglob("*.py"))
     if ">>> " in path.read_text("utf-8")
 ]
+MODULES += ["diagrams"]  # next to the notebooks
 SHIPPED = Path("data") / "five_classes"
 
 

@@ -18,8 +18,6 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(set(FOLDER.rglob("*.ipynb")) - set(FOLDER.rglob(".ipynb_checkpoints/*")))
 LESSONS = [path for path in NOTEBOOKS if path.parent == FOLDER]
 # Lessons of the second edition. The list grows until it has all of them, and then goes.
-<<<<<<< HEAD
-<<<<<<< HEAD
 REWRITTEN = [
     "00_start_here",
     "01_what_pretraining_buys",

@@ -127,6 +127,8 @@ def main(arguments: Sequence[str] | None = None, folder: Path = ROOT / "notebook
         parser.error(f"no lesson {', '.join(sorted(missing))} in {folder}")
     if options.write:
         shutil.copytree(folder / "exercises", options.write / "exercises", dirs_exist_ok=True)
+        for module in folder.glob("diagrams.py"):
+            shutil.copy(module, options.write)
     failed, unchanged = False, []
     with tempfile.TemporaryDirectory() as home:
         write_class_index(Path(home) / "models")

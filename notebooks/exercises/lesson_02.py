@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers import diagrams, images
+import diagrams
+
+from helpers import images
 from helpers.checks import Exercise
 from helpers.errors import ArgumentError
 

@@ -481,8 +481,6 @@ def _filled(patch: Patch, colour: str, stripes: str) -> Patch:
     return patch
 
 
-def _towards(
-    start: tuple[float, float], end: tuple[float, float], by: float
-) -> tuple[float, float]:
+def _towards(start: tuple[float, float], end: tuple[float, float], by: float) -> tuple[float, float]:
     share = by / (math.dist(start, end) or 1)
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
