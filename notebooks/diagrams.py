@@ -91,9 +91,18 @@ def draw(blocks: Mapping[str, Block], alt: str = "") -> Image:
         sizes = [_size(block[1:]) for block in blocks.values()]
         wide = sum(left + right for left, right, _ in sizes) + 0.8 * len(sizes)
         high = max(height for _, _, height in sizes) + 1.9
-        figure = Figure(figsize=(INCHES * wide, INCHES * high + 0.35))
+        steps = {_kind(step) for block in blocks.values() for step in _layers(block[1:])}
+        patches = [
+            _filled(Patch(label=label), colour, stripes)
+            for key, (label, colour, stripes) in KINDS.items()
+            if key in steps
+        ]
+        columns = max(2, int(INCHES * wide / 1.75))
+        legend = 0.15 + 0.18 * -(-len(patches) // columns)
+        figure = Figure(figsize=(INCHES * wide, INCHES * high + legend))
         figure.set_layout_engine("none")
-        bottom = 0.35 / figure.get_figheight()
+        figure.legend(handles=patches, loc="lower center", ncols=columns, handlelength=1.4)
+        bottom = legend / figure.get_figheight()
         axis = figure.add_axes((0, bottom, 1, 1 - bottom))
         axis.set(xlim=(0, wide), ylim=(high, 0))
         axis.set_axis_off()
@@ -101,14 +110,6 @@ def draw(blocks: Mapping[str, Block], alt: str = "") -> Image:
         for (name, block), (left, right, _) in zip(blocks.items(), sizes, strict=True):
             _Pen(axis, RIBBON / max(_all_channels(block))).block(x + left, name, block)
             x += left + right + 0.8
-        steps = {_kind(step) for block in blocks.values() for step in _layers(block[1:])}
-        patches = [
-            _filled(Patch(label=label), colour, stripes)
-            for key, (label, colour, stripes) in KINDS.items()
-            if key in steps
-        ]
-        columns = max(2, int(figure.get_figwidth() / 1.75))
-        figure.legend(handles=patches, loc="lower center", ncols=columns, handlelength=1.4)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=150)
     return Image(file.getvalue(), width=int(100 * figure.get_figwidth()), alt=alt)
@@ -293,7 +294,9 @@ def _all_channels(block: Block) -> Iterator[int]:
 
 def _groups(steps: Block) -> list[Any]:
     """Put what sticks together into lists: a layer with its BatchNorm and its activation."""
-    opener = steps[0].split(",")[0] if steps and isinstance(steps[0], str) else ""
+    # Where BatchNorm or an activation comes first, as in ResNetV2, it opens each group.
+    own = [step for step in steps if not str(step).startswith("from ")]
+    opener = own[0] if own and isinstance(own[0], str) else ""
     groups: list[Any] = []
     for step in steps:
         if not isinstance(step, str) or step.startswith("from "):
@@ -410,7 +413,8 @@ class _Pen:
                 start = top + (bottom - FORK - top - height) / 2
                 low = self.steps(column, start, [count, *branch])
                 if column != x or join == "concat":
-                    self.number(column, bottom - FORK + 0.12, end)
+                    beside = 0.14 if isinstance(branch[-1], tuple) else 0  # the sign of a join
+                    self.number(column + beside, bottom - FORK + 0.12, end)
             elif join != "multiply":
                 self.number(column, (top + bottom) / 2, count)
             if _fed(branch):
