@@ -154,41 +154,6 @@ def zoo(kept: Collection["Entry"], entries: Sequence["Entry"], alt: str = "") ->
 
 
 @_style()
-<<<<<<< HEAD
-def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> Image:
-    """Draw each block's parameters, grey if frozen, and each cost; the `chosen` one is marked."""
-    names = [cost.block or "none" for cost in costs]
-    own = [a.trainable - b.trainable for a, b in itertools.pairwise(costs)]
-    colours = [GREY] * chosen + [BLUE] * (len(own) - chosen)
-    figure = Figure(figsize=(8, 3))
-    bars, memory, seconds = figure.subplots(1, 3)
-    bars.bar(names[:-1], [count / 1e6 for count in own], color=colours)
-    bars.set(xlabel="block (blue: trained)", ylabel="million parameters")
-    for axis, field, label in (
-        (memory, "memory_mb", "MB per batch"),
-        (seconds, "seconds", "seconds per epoch"),
-    ):
-        values = [getattr(cost, field) for cost in costs]
-        axis.plot(names, values, color=GREY)
-        axis.plot(names[chosen], values[chosen], "o", color=BLUE)
-        axis.set(xlabel="first block to train", ylabel=label, ylim=(0, max(values) * 1.08))
-    for axis in (bars, memory, seconds):
-        axis.tick_params("x", rotation=90, labelsize=7)
-    return _image(figure, f"The first block to train: {names[chosen]}", alt)
-=======
-def feature_maps(maps: np.ndarray, count: int = 6, alt: str = "") -> Image:
-    """Draw the channels of (rows, columns, channels) that vary most; bright is active."""
-    most_varied = np.argsort(-maps.std(axis=(0, 1)), kind="stable")[:count]
-    figure = Figure(figsize=(8, 8 / count * maps.shape[0] / maps.shape[1] + 0.2))
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for axis, channel in zip(axes, most_varied, strict=False):
-        axis.imshow(maps[..., channel])
-        axis.set_axis_off()
-        axis.set_title(f"channel {channel}", fontsize=8)
-    return _image(figure, alt=alt)
->>>>>>> l02
-
-
 def _image(figure: Figure, title: str = "", alt: str = "", dpi: int = 150) -> Image:
     if title:
         figure.suptitle(title)

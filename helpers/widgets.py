@@ -154,54 +154,6 @@ class Predictor(Panel):
         self.show(figure, f"{shown}: {'; '.join(said)}.")
 
 
-<<<<<<< HEAD
-class FreezeExplorer(Panel):
-    """Choose the first block to train, and see what that costs (by `finetune.freeze_costs`)."""
-
-    def __init__(self, costs: Sequence["FreezeCost"]) -> None:
-        self.costs = list(costs)
-        options = [(cost.block or "none", i) for i, cost in enumerate(self.costs)]
-        self.first = _slider("train from block", options, len(options) - 1)
-        super().__init__([self.first])
-
-    def _draw(self, _: Any = None) -> None:
-        cost = self.costs[self.first.value]
-        what = f"from {cost.block} upwards" if cost.block else "nothing, all is frozen"
-        words = (
-            f"trained: {what}; {cost.trainable:,} parameters, {cost.frozen:,} frozen; "
-            f"memory about {cost.memory_mb:.0f} MB; an epoch about {cost.seconds:.1f} seconds."
-        )
-        self.show(plots.freeze_costs(self.costs, self.first.value, alt=words), words)
-=======
-class LayerExplorer(Panel):
-    """Move through the depth of a network, and see each layer's feature maps of one picture.
-
-    Args:
-        names: of layers that give feature maps, in order; one pass computes all.
-        picture: (rows, columns, 3) uint8.
-    """
-
-    def __init__(self, network: "Network", names: Sequence[str], picture: np.ndarray) -> None:
-        from helpers import layers
-
-        tapped = layers.tap(network.model, list(names))
-        found = tapped.predict_on_batch(network.preprocess(picture))
-        self.maps = {name: np.asarray(found[name])[0] for name in names}
-        for name, maps in self.maps.items():
-            if maps.ndim != 3:
-                raise ArgumentError(f"{name}: expected a layer that gives maps, got {maps.shape}.")
-        self.depth = _slider("layer", list(names), names[0])
-        super().__init__([self.depth])
-
-    def _draw(self, _: Any = None) -> None:
-        name = self.depth.value
-        rows, columns, channels = self.maps[name].shape
-        size = f"{rows} × {columns} positions, {channels} channels"
-        words = f"{name}: {size}; the six that vary most."
-        self.show(plots.feature_maps(self.maps[name], alt=words), words)
->>>>>>> l02
-
-
 class TrainingMonitor(Panel):
     """Watch a model's training while it runs in a thread, stop it, and let it go on.
 

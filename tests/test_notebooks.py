@@ -160,3 +160,14 @@ def test_the_audit_lets_a_sound_cell_pass() -> None:
     for metadata in ({}, CHECK):
         cell = nbformat.v4.new_code_cell("x = 1", execution_count=1, metadata=metadata)
         assert not faults(cell, lesson=True, rewritten=True)
+
+
+def test_the_tables_of_lessons_agree_with_each_other_and_with_the_lessons() -> None:
+    readme = (FOLDER.parent / "README.md").read_text("utf-8").replace("](notebooks/", "](")
+    rows = re.findall(r"^\| \d\d \|.*$", readme, re.MULTILINE)
+    start = nbformat.read(FOLDER / "00_start_here.ipynb", as_version=4)
+    assert rows == re.findall(r"^\| \d\d \|.*$", "\n".join(c.source for c in start.cells), re.M)
+    for row in rows:
+        name, minutes = re.findall(r"\((\w+)\.ipynb\) \| (\d+) \|", row)[0]
+        opening = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells[0].source
+        assert name not in REWRITTEN or f"About {minutes} minutes" in opening

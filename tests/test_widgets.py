@@ -62,34 +62,6 @@ def test_limits_leave_the_networks_that_fit() -> None:
     assert explorer.said.startswith(f"0 of {total}")
 
 
-<<<<<<< HEAD
-def test_the_slider_over_the_blocks_tells_what_each_costs() -> None:
-    explorer = widgets.FreezeExplorer(COSTS)
-    assert "nothing, all is frozen; 0 parameters, 3,000,000 frozen" in explorer.said
-    first = shown(explorer)
-    explorer.first.value = 1
-    assert "from block2 upwards; 2,000,000 parameters, 1,000,000 frozen" in explorer.said
-    assert "about 500 MB" in explorer.said and "about 20.0 seconds" in explorer.said
-    assert not np.array_equal(first, shown(explorer))
-=======
-def test_the_slider_over_the_depth_runs_no_network(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    explorer = widgets.LayerExplorer(network, ["stem_activation", "top_activation"], picture(0))
-    early = shown(explorer)
-    monkeypatch.setattr(keras.Model, "predict_on_batch", None)
-    monkeypatch.setattr(keras.Model, "__call__", None)
-    explorer.depth.value = "top_activation"
-    assert "top_activation: 7 × 7 positions, 1280 channels" in explorer.said
-    assert not np.array_equal(early, shown(explorer))
-
-
-def test_a_layer_without_maps_is_refused(network: Network) -> None:
-    with pytest.raises(ArgumentError, match="predictions: expected a layer that gives maps"):
-        widgets.LayerExplorer(network, ["predictions"], picture(0))
->>>>>>> l02
-
-
 # --- predictor -----------------------------------------------------------------------------------
 
 
@@ -164,11 +136,6 @@ def test_every_control_has_a_description(network: Network) -> None:
     for panel in (
         widgets.ZooExplorer(WORK),
         widgets.Predictor([network], {"a": picture(0)}),
-<<<<<<< HEAD
-        widgets.FreezeExplorer(COSTS),
-=======
-        widgets.LayerExplorer(network, ["stem_activation"], picture(0)),
->>>>>>> l02
     ):
         controls = [child for child in panel.children if child not in (panel.line, panel.figure)]
         assert controls and all(control.description for control in controls)
