@@ -205,3 +205,44 @@ def test_a_sequential_model_can_be_split() -> None:
     model = keras.Sequential([keras.Input((5,)), *stack])
     frozen, trainable = finetune.split(model, "block3")
     assert [len(part.weights) for part in (frozen, trainable)] == [4, 2]
+
+
+# --- what freezing costs -------------------------------------------------------------------------
+
+
+def test_costs_count_what_freezing_leaves_trainable() -> None:
+    network = small_network()
+    costs = finetune.freeze_costs(network, pictures=10)
+    assert [cost.block for cost in costs] == ["block1", "block2", None]
+    for cost in costs[:-1]:
+        finetune.freeze_below(network, str(cost.block))
+        assert cost.trainable == sum(w.numpy().size for w in network.trainable_weights)
+    assert {cost.frozen + cost.trainable for cost in costs} == {network.count_params()}
+    assert costs[-1].trainable == 0
+
+
+def test_memory_is_weights_gradients_moments_and_kept_outputs() -> None:
+    network = small_network()
+    _, second, none = finetune.freeze_costs(network, pictures=10, batch_size=4)
+    trained, kept = 9 * 4 * 4 + 4, 4 * (4 * 4 * 4 + 4 * 4 * 4 + 4)  # a convolution, BatchNorm, pool
+    assert second.memory_mb * 2**20 == 4 * (network.count_params() + 3 * trained + kept)
+    assert none.memory_mb * 2**20 == 4 * network.count_params()
+
+
+def test_time_grows_with_the_share_of_work_that_is_trained() -> None:
+    """Two thirds of the time if all is trained, and the heavy block makes the difference."""
+    x = inputs = keras.Input((64, 64, 3))
+    x = layers.Conv2D(64, 7, padding="same", name="block1_heavy")(x)
+    x = layers.Conv2D(4, 1, name="block2_light")(x)
+    costs = finetune.freeze_costs(keras.Model(inputs, x), pictures=100)
+    everything, light, none = (cost.seconds for cost in costs)
+    assert everything == pytest.approx(3 * none)
+    assert everything - light > light - none > 0
+
+
+def test_costs_need_blocks_and_one_input_size() -> None:
+    plain = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3)])
+    with pytest.raises(ArgumentError, match="0 blocks"):
+        finetune.freeze_costs(plain, 10)
+    with pytest.raises(ArgumentError, match=r"\(None, None, None, 3\)"):
+        finetune.freeze_costs(keras.applications.VGG16(weights=None, include_top=False), 10)

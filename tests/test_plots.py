@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from helpers import plots, zoo
+from helpers.finetune import FreezeCost
 
 BEST = [("n1", "Egyptian_cat", 0.5), ("n2", "tabby", 0.25)]
 
