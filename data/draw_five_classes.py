@@ -84,11 +84,9 @@ def masks_of(folder: Path) -> Path:
 
 def write_masks(path: Path) -> None:
     """Writes the masks, packed to one bit a pixel, under "train" and "test" in `names`' order."""
-    packed = {}
-    for split in COUNTS:
-        drawn = [draw_mask(name) for name in tqdm(names(), "masks") if name.startswith(split)]
-        packed[split] = np.packbits(drawn, axis=-1)
-    np.savez_compressed(path, **packed)
+    drawn = np.packbits([draw_mask(name) for name in tqdm(names(), "masks")], axis=-1)
+    train = sum(name.startswith("train/") for name in names())
+    np.savez_compressed(path, train=drawn[:train], test=drawn[train:])
 
 
 def sha256(path: Path) -> str:
