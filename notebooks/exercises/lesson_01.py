@@ -51,7 +51,7 @@ q1 = Exercise(
                 layer.trainable = False
             return keras.Sequential([base, keras.layers.Dense(5)])
     """,
-    right="Compile it, fit it as above, and see where its test accuracy lies.",
+    right="Compile it, fit it as above, and see where its validation accuracy lies.",
     wrong={
         """
         def last_layer_model(weights):
@@ -169,9 +169,9 @@ q2 = Exercise(
 )
 
 
-def judge_labels_with(labels_with: Callable[..., Any], labels: Sequence[str]) -> str | None:
+def judge_labels_with(labels_with: Callable[..., Any], imagenet_labels: Sequence[str]) -> str | None:
     """Right: the labels of which the word is a whole word, in any case of letters."""
-    found = labels_with("bus", labels)
+    found = labels_with("bus", imagenet_labels)
     if isinstance(found, str) or not hasattr(found, "__len__"):
         return f"Return a list of labels. You returned {found!r}."
     found = [str(label) for label in found]
@@ -181,9 +181,9 @@ def judge_labels_with(labels_with: Callable[..., Any], labels: Sequence[str]) ->
         if not found:
             return "For 'bus' you found nothing. There is school_bus: split the label at '_'."
         return f"For 'bus' you found {found}. There is one label with this word, school_bus."
-    if len(list(labels_with("egyptian", labels))) != 1 or len(list(labels_with("Cat", labels))) < 5:
+    if len(list(labels_with("egyptian", imagenet_labels))) != 1 or len(list(labels_with("Cat", imagenet_labels))) < 5:
         return "Some labels have capitals, such as Egyptian_cat, and so may the word. Ignore that."
-    if len(list(labels_with("giraffe", labels))) != 0:
+    if len(list(labels_with("giraffe", imagenet_labels))) != 0:
         return "There's no class for giraffes, so the list should be empty."
     return None
 
