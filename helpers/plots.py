@@ -153,7 +153,6 @@ def zoo(kept: Collection["Entry"], entries: Sequence["Entry"], alt: str = "") ->
     return _image(figure, alt=alt)
 
 
-@_style()
 def _image(figure: Figure, title: str = "", alt: str = "", dpi: int = 150) -> Image:
     if title:
         figure.suptitle(title)
