@@ -1,0 +1,366 @@
+"""Measure what a published recipe does in 500 epochs, and what each change to it does.
+
+    python data/measure_riddle.py              # everything that isn't in build/riddle yet
+    python data/measure_riddle.py --list       # the runs, without training any
+    python data/measure_riddle.py --network MobileNet --mobilenet FILE
+
+The recipe: drawings of 150 x 150 pixels / 255, the frozen network's feature map, Flatten, Dense 256
+with ReLU, Dropout 0.5, Dense 5 with softmax, RMSprop, batches of 25, 500 epochs. Seeds 0, 1 and 2
+decide which fifth of the training drawings validates, how the weights start, and the order of the
+batches. Every other run changes one thing, or is the sound head, or is one change away from it.
+
+Each run is kept in build/riddle, so an interrupted measurement goes on where it was. Two cores need
+about an hour and a half for everything, most of it for heads of eight and sixteen million weights.
+Written are, from all that is kept there:
+
+- riddle.csv: loss and accuracy by epoch (of the later epochs every twentieth);
+- riddle_runs.csv: a row for each run, see `summary`;
+- riddle_logits.csv: what the softmax of EfficientNet-Lite0's recipe and sound head gets for each
+  validation drawing, at the epoch of the least validation loss and at the last;
+- riddle_first.csv: the loss before each of the first sixteen steps, see `FIRST`.
+
+MobileNet is Keras's, alpha = 0.25. Its published weights, mobilenet_2_5_224_tf_no_top.h5, are taken
+from --mobilenet FILE or Keras's cache, or else downloaded by Keras.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from helpers import weights
+from helpers.applications import efficientnet_lite
+from helpers.backend import keras
+
+FOLDER = Path(__file__).parent / "five_classes"
+KEPT = Path(__file__).parents[1] / "build" / "riddle"
+CLASSES = 5
+SEEDS = 3
+MOBILENET_FILE = "mobilenet_2_5_224_tf_no_top.h5"
+NETWORKS = "EfficientNetLite0", "MobileNet"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The published recipe; each field is one thing that can be changed."""
+
+    size: int = 150
+    own_scaling: bool = False  # the network's preprocess_input instead of pixels / 255
+    averaged: bool = False  # the map's mean over its positions instead of Flatten
+    hidden: bool = True  # Dense 256 and its Dropout
+    optimizer: str = "RMSprop"
+    learning_rate: float = 1e-3
+    weight_decay: float | None = None
+    batch_size: int = 25
+    to_the_letter: bool = False  # all 500 drawings train, and the test drawings validate
+    epochs: int = 100
+
+
+SOUND = Recipe(size=224, own_scaling=True, averaged=True, hidden=False, epochs=500)
+RUNS = {
+    "recipe": Recipe(epochs=500),
+    "averaged map": Recipe(averaged=True),
+    "own scaling": Recipe(own_scaling=True),
+    "one layer": Recipe(hidden=False),
+    "sound head": SOUND,
+    "sound head, / 255": dataclasses.replace(SOUND, own_scaling=False),
+    "sound head, flattened": dataclasses.replace(SOUND, averaged=False),
+    "sound head, 150 pixels": dataclasses.replace(SOUND, size=150),
+    "sound head, Dense 256": dataclasses.replace(SOUND, hidden=True),
+    "224 pixels": Recipe(size=224),
+    "Adam": Recipe(optimizer="Adam"),
+    "learning rate 1e-5": Recipe(learning_rate=1e-5),
+    "batches of 100": Recipe(batch_size=100),
+    "weight decay 0.1": Recipe(weight_decay=0.1),
+    "weight decay 1": Recipe(weight_decay=1.0),
+    "to the letter": Recipe(to_the_letter=True),
+}
+
+# Loss by step: the recipe's, and with one thing changed. The loss is that of the validation rows.
+FIRST = "recipe", "learning rate 1e-5", "SGD", "small weights", "averaged map", "features / 1000"
+
+
+def built(network: str, size: int, file: Path | None) -> tuple[keras.Model, Any]:
+    """Return a network without its top, and its preprocess_input."""
+    shape = (size, size, 3)
+    if network == "EfficientNetLite0":
+        lite = efficientnet_lite
+        return lite.EfficientNetLite0(include_top=False, input_shape=shape), lite.preprocess_input
+    mobilenet = keras.applications.mobilenet
+    cached = weights.cache() / MOBILENET_FILE
+    source = str(file or (cached if cached.is_file() else "imagenet"))
+    model = mobilenet.MobileNet(alpha=0.25, include_top=False, weights=source, input_shape=shape)
+    return model, mobilenet.preprocess_input
+
+
+def extracted(network: str, recipe: Recipe, file: Path | None) -> dict[str, np.ndarray]:
+    """Return the feature maps and labels of both folders, computed once and kept."""
+    scaling = "own" if recipe.own_scaling else "255"
+    path = KEPT / f"features {network} {recipe.size} {scaling}.npz"
+    if not path.is_file():
+        model, preprocess = built(network, recipe.size, file)
+        found = {}
+        for split in ("train", "test"):
+            pictures = keras.utils.image_dataset_from_directory(
+                FOLDER / split,
+                image_size=(recipe.size, recipe.size),
+                shuffle=False,
+                verbose=False,
+            )
+            pixels = np.concatenate([images for images, _ in pictures])
+            found[f"y_{split}"] = np.concatenate([labels for _, labels in pictures])
+            scaled = preprocess(pixels.copy()) if recipe.own_scaling else pixels / 255
+            found[f"x_{split}"] = model.predict(scaled, verbose=0)
+        np.savez(path, **found)  # type: ignore[arg-type]
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def head(shape: tuple[int, ...], recipe: Recipe) -> keras.Model:
+    """Return the head of a recipe, compiled."""
+    layers = keras.layers
+    model = keras.Sequential([keras.Input(shape), layers.Flatten()])
+    if recipe.hidden:
+        model.add(layers.Dense(256, activation="relu"))
+        model.add(layers.Dropout(0.5))
+    model.add(layers.Dense(CLASSES, activation="softmax"))
+    optimizer = getattr(keras.optimizers, recipe.optimizer)
+    model.compile(
+        optimizer(recipe.learning_rate, weight_decay=recipe.weight_decay),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=True,  # half the time, for the large heads are bound by memory
+    )
+    return model
+
+
+class Logits(keras.callbacks.Callback):
+    """Keeps what the softmax gets for some rows, after every epoch."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        super().__init__()
+        self.rows = keras.ops.convert_to_tensor(rows)
+        self.kept: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Take the epoch's logits."""
+        last = self.model.layers[-1]
+        below = self.rows
+        for layer in self.model.layers[:-1]:
+            below = layer(below)
+        kernel, bias = last.get_weights()
+        self.kept.append(np.asarray(below) @ kernel + bias)
+
+
+def train(data: dict[str, np.ndarray], recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
+    """Train one head; return its history, and the logits of validation rows by epoch."""
+    x, y = data["x_train"], data["y_train"]
+    x_held, y_held = data["x_test"], data["y_test"]
+    if recipe.averaged:
+        x, x_held = x.mean((1, 2)), x_held.mean((1, 2))
+    if not recipe.to_the_letter:
+        fit, held = train_test_split(
+            np.arange(len(y)), test_size=0.2, stratify=y, random_state=seed
+        )
+        x, y, x_held, y_held = x[fit], y[fit], x[held], y[held]
+    keras.utils.set_random_seed(seed)
+    model = head(x.shape[1:], recipe)
+    logits = Logits(x_held)
+    history = model.fit(
+        x,
+        y,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        validation_data=(x_held, y_held),
+        callbacks=[logits],
+        verbose=0,
+    ).history
+    arrays = {name: np.array(values) for name, values in history.items()}
+    return arrays | {"logits": np.stack(logits.kept), "labels": y_held}
+
+
+def first_steps(data: dict[str, np.ndarray], name: str, seed: int) -> list[float]:
+    """Return the validation loss before any step of training, and after each of the first 16."""
+    recipe = RUNS.get(name, Recipe())
+    x, y = data["x_train"], data["y_train"]
+    if recipe.averaged:
+        x = x.mean((1, 2))
+    if name == "features / 1000":
+        x = x / 1000
+    fit, held = train_test_split(np.arange(len(y)), test_size=0.2, stratify=y, random_state=seed)
+    keras.utils.set_random_seed(seed)
+    model = head(x.shape[1:], recipe)
+    if name == "SGD":  # the same rate, but steps as small as the gradients are
+        model.compile(keras.optimizers.SGD(1e-3), loss="sparse_categorical_crossentropy")
+    if name == "small weights":
+        model.set_weights([array / 100 for array in model.get_weights()])
+    order = np.random.default_rng(seed).permutation(fit)
+    losses = []
+    for start in range(0, len(order), recipe.batch_size):
+        logits = Logits(x[held])
+        logits.set_model(model)
+        logits.on_epoch_end(0)
+        losses.append(loss_of(logits.kept[0], y[held]))
+        rows = order[start : start + recipe.batch_size]
+        model.train_on_batch(x[rows], y[rows])
+    return losses
+
+
+def loss_of(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean cross-entropy of logits, (..., N, classes)."""
+    shifted = logits.astype("float64") - logits.max(-1, keepdims=True)
+    true = np.take_along_axis(shifted, labels[:, np.newaxis], -1)[:, 0]
+    return float((np.log(np.exp(shifted).sum(-1)) - true).mean())
+
+
+def summary(run: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Say of a run what happens between the epoch of the least validation loss and the last.
+
+    `wrong_…`: how many validation drawings are classified wrongly, at either epoch and at both;
+    `sure_…`: the mean probability of the predicted class on those that are. `stopped_…` and
+    `cooled_loss`: one half of the validation drawings chooses an epoch, or a temperature for the
+    last epoch; the other half is judged; then they change places, and the mean is taken.
+    """
+    logits, labels = run["logits"].astype("float64"), run["labels"]
+    losses = np.array([loss_of(each, labels) for each in logits])
+    least = int(losses.argmin())
+    wrong = logits.argmax(-1) != labels
+    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+    sure = (probabilities / probabilities.sum(-1, keepdims=True)).max(-1)
+    halves = [h for _, h in sorted(halved(labels).items())]
+    temperatures = np.geomspace(0.1, 1000, 161)
+    stopped, right, cooled, chosen = [], [], [], []
+    for choosing, judged in (halves, halves[::-1]):
+        epoch = np.argmin([loss_of(each[choosing], labels[choosing]) for each in logits])
+        stopped.append(loss_of(logits[epoch, judged], labels[judged]))
+        right.append(1 - wrong[epoch, judged].mean())
+        tried = [loss_of(logits[-1, choosing] / t, labels[choosing]) for t in temperatures]
+        chosen.append(temperatures[np.argmin(tried)])
+        cooled.append(loss_of(logits[-1, judged] / chosen[-1], labels[judged]))
+    return {
+        "least_epoch": least + 1,
+        "least_loss": losses[least],
+        "least_accuracy": 1 - wrong[least].mean(),
+        "last_epoch": len(losses),
+        "last_loss": losses[-1],
+        "last_accuracy": 1 - wrong[-1].mean(),
+        "wrong_least": wrong[least].sum(),
+        "wrong_last": wrong[-1].sum(),
+        "wrong_both": (wrong[least] & wrong[-1]).sum(),
+        "sure_least": sure[least][wrong[least]].mean(),
+        "sure_last": sure[-1][wrong[-1]].mean(),
+        "stopped_loss": np.mean(stopped),
+        "stopped_accuracy": np.mean(right),
+        "temperature": np.exp(np.mean(np.log(chosen))),
+        "cooled_loss": np.mean(cooled),
+    }
+
+
+def halved(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Return two halves of the rows, each with every other row of each class."""
+    place = np.zeros(len(labels), int)
+    for label in np.unique(labels):
+        place[labels == label] = np.arange((labels == label).sum())
+    return {half: np.flatnonzero(place % 2 == half) for half in (0, 1)}
+
+
+def write() -> None:
+    """Write the four files from the runs that are kept."""
+    histories: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    logits: list[dict[str, Any]] = []
+    measures = "loss", "accuracy", "val_loss", "val_accuracy"
+    classes = sorted(path.name for path in (FOLDER / "train").iterdir())
+    for network in NETWORKS:
+        for name in RUNS:
+            for seed in range(SEEDS):
+                path = kept_at(network, name, seed)
+                if not path.is_file():
+                    continue
+                with np.load(path) as file:
+                    run = dict(file)
+                key = {"network": network, "run": name, "seed": seed}
+                said = summary(run)
+                runs.append(key | {k: _short(value) for k, value in said.items()})
+                count = len(run["loss"])
+                shown = {*range(1, 11), *range(15, 51, 5), *range(60, 101, 10)}
+                shown |= {*range(120, count, 20), count, said["least_epoch"]}
+                for epoch in sorted(e for e in shown if e <= count):
+                    row = {m: _short(run[m][epoch - 1]) for m in measures}
+                    histories.append(key | {"epoch": epoch} | row)
+                if network == NETWORKS[0] and name in ("recipe", "sound head"):
+                    for epoch in (said["least_epoch"], count):
+                        for place, label in enumerate(run["labels"].tolist()):
+                            values = run["logits"][epoch - 1, place].tolist()
+                            said_of = {"epoch": epoch, "label": label}
+                            named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
+                            logits.append({"run": name, "seed": seed} | said_of | named)
+    first: list[dict[str, Any]] = []
+    for network, name, seed in itertools.product(NETWORKS, FIRST, range(SEEDS)):
+        path = kept_at(network, name, seed, "first")
+        if path.is_file():
+            with np.load(path) as file:
+                for step, loss in enumerate(file["losses"].tolist()):
+                    key = {"network": network, "change": name, "seed": seed}
+                    first.append(key | {"step": step, "loss": _short(loss)})
+    for name, rows in (
+        ("riddle", histories), ("riddle_runs", runs), ("riddle_logits", logits),
+        ("riddle_first", first),
+    ):  # fmt: skip
+        with (FOLDER.parent / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, int | np.integer) else f"{value:.4g}"
+
+
+def kept_at(network: str, name: str, seed: int, kind: str = "run") -> Path:
+    """Return where a run is kept; `kind` is "run", or "first" for the first steps."""
+    return KEPT / f"{kind} {network} {name.replace('/', 'by')} {seed}.npz"
+
+
+def main() -> None:
+    """Train what isn't kept yet, and write the four files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=NETWORKS, help="no other")
+    parser.add_argument("--run", choices=[*RUNS, "first"], help="no other")
+    parser.add_argument("--mobilenet", type=Path, metavar="FILE")
+    parser.add_argument("--list", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for network in [options.network] if options.network else NETWORKS:
+        for name in [options.run] if options.run else [*RUNS, "first"]:
+            changes = FIRST if name == "first" else [name]
+            for change, seed in itertools.product(changes, range(SEEDS)):
+                kind = "first" if name == "first" else "run"
+                path = kept_at(network, change, seed, kind)
+                if options.list or path.is_file():
+                    print("kept" if path.is_file() else "to do", path.stem, flush=True)
+                    continue
+                started = time.perf_counter()
+                recipe = RUNS.get(change, Recipe())
+                data = extracted(network, recipe, options.mobilenet)
+                if name == "first":
+                    found = {"losses": np.array(first_steps(data, change, seed))}
+                else:
+                    found = train(data, recipe, seed)
+                part = path.with_suffix(".part.npz")
+                np.savez(part, **found)  # type: ignore[arg-type]
+                part.replace(path)
+                keras.backend.clear_session()
+                print(f"{path.stem}, {time.perf_counter() - started:.0f} s", flush=True)
+    write()
+
+
+if __name__ == "__main__":
+    main()
