@@ -13,10 +13,11 @@ Each run is kept in build/riddle, so an interrupted measurement goes on where it
 about an hour and a half for everything, most of it for heads of eight and sixteen million weights.
 Written are, from all that is kept there:
 
-- riddle.csv: loss and accuracy by epoch (of the later epochs every twentieth);
+- riddle.csv: loss and accuracy by epoch (thinned), and what dividing the logits by a temperature
+  makes of the loss, see `cooled`;
 - riddle_runs.csv: a row for each run, see `summary`;
 - riddle_logits.csv: what the softmax of EfficientNet-Lite0's recipe and sound head gets for each
-  validation drawing, at the epoch of the least validation loss and at the last;
+  validation drawing, at the epoch of the least validation loss, at 20, and at the last;
 - riddle_first.csv: the loss before each of the first sixteen steps, see `FIRST`.
 
 MobileNet is Keras's, alpha = 0.25. Its published weights, mobilenet_2_5_224_tf_no_top.h5, are taken
@@ -28,6 +29,7 @@ import csv
 import dataclasses
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ class Recipe:
     weight_decay: float | None = None
     batch_size: int = 25
     to_the_letter: bool = False  # all 500 drawings train, and the test drawings validate
-    epochs: int = 100
+    epochs: int = 60
 
 
 SOUND = Recipe(size=224, own_scaling=True, averaged=True, hidden=False, epochs=500)
@@ -141,16 +143,24 @@ def head(shape: tuple[int, ...], recipe: Recipe) -> keras.Model:
     return model
 
 
-class Logits(keras.callbacks.Callback):
-    """Keeps what the softmax gets for some rows, after every epoch."""
+def looked_at(epochs: int) -> list[int]:
+    """Return the epochs, from 1, after which there's validation."""
+    return [*range(1, min(epochs, 50) + 1), *range(55, epochs + 1, 5)]
 
-    def __init__(self, rows: np.ndarray) -> None:
+
+class Logits(keras.callbacks.Callback):
+    """Keeps what the softmax gets for some rows, after the given epochs, counted from 1."""
+
+    def __init__(self, rows: np.ndarray, epochs: Sequence[int] = (1,)) -> None:
         super().__init__()
         self.rows = keras.ops.convert_to_tensor(rows)
+        self.epochs = set(epochs)
         self.kept: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Take the epoch's logits."""
+        if epoch + 1 not in self.epochs:
+            return
         last = self.model.layers[-1]
         below = self.rows
         for layer in self.model.layers[:-1]:
@@ -172,18 +182,22 @@ def train(data: dict[str, np.ndarray], recipe: Recipe, seed: int) -> dict[str, n
         x, y, x_held, y_held = x[fit], y[fit], x[held], y[held]
     keras.utils.set_random_seed(seed)
     model = head(x.shape[1:], recipe)
-    logits = Logits(x_held)
+    epochs = looked_at(recipe.epochs)
+    logits = Logits(x_held, epochs)
     history = model.fit(
         x,
         y,
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         validation_data=(x_held, y_held),
+        validation_freq=epochs,
         callbacks=[logits],
         verbose=0,
     ).history
     arrays = {name: np.array(values) for name, values in history.items()}
-    return arrays | {"logits": np.stack(logits.kept), "labels": y_held}
+    for name in ("loss", "accuracy"):
+        arrays[name] = arrays[name][np.array(epochs) - 1]
+    return arrays | {"epochs": np.array(epochs), "logits": np.stack(logits.kept), "labels": y_held}
 
 
 def first_steps(data: dict[str, np.ndarray], name: str, seed: int) -> list[float]:
@@ -220,55 +234,62 @@ def loss_of(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((np.log(np.exp(shifted).sum(-1)) - true).mean())
 
 
-def summary(run: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Say of a run what happens between the epoch of the least validation loss and the last.
+def cooled(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Return a temperature, and the loss of logits / temperature.
 
-    `wrong_…`: how many validation drawings are classified wrongly, at either epoch and at both;
-    `sure_…`: the mean probability of the predicted class on those that are. `stopped_…` and
-    `cooled_loss`: one half of the validation drawings chooses an epoch, or a temperature for the
-    last epoch; the other half is judged; then they change places, and the mean is taken.
+    One half of the rows chooses the temperature and the other half is judged; then they change
+    places. Returned are the geometric mean of the temperatures, and the mean of the losses.
     """
-    logits, labels = run["logits"].astype("float64"), run["labels"]
-    losses = np.array([loss_of(each, labels) for each in logits])
-    least = int(losses.argmin())
+    first, second = halved(labels)
+    temperatures = np.geomspace(0.1, 1000, 161)
+    chosen, losses = [], []
+    for choosing, judged in ((first, second), (second, first)):
+        tried = [loss_of(logits[choosing] / t, labels[choosing]) for t in temperatures]
+        chosen.append(temperatures[np.argmin(tried)])
+        losses.append(loss_of(logits[judged] / chosen[-1], labels[judged]))
+    return float(np.exp(np.mean(np.log(chosen)))), float(np.mean(losses))
+
+
+def summary(run: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Say of a run what is so at the epoch of the least validation loss, at 20, and at the last.
+
+    `wrong_…`: how many validation drawings are classified wrongly, `same_…`: and are so at the last
+    epoch, too. `sure_…`: the mean probability of the predicted class on the wrong ones, `cost_…`:
+    their mean loss. `stopped_…`: one half of the validation drawings chooses an epoch, the other
+    half is judged there; then they change places, and the mean is taken.
+    """
+    logits, labels, epochs = run["logits"].astype("float64"), run["labels"], run["epochs"].tolist()
+    losses = [loss_of(each, labels) for each in logits]
     wrong = logits.argmax(-1) != labels
     probabilities = np.exp(logits - logits.max(-1, keepdims=True))
-    sure = (probabilities / probabilities.sum(-1, keepdims=True)).max(-1)
-    halves = [h for _, h in sorted(halved(labels).items())]
-    temperatures = np.geomspace(0.1, 1000, 161)
-    stopped, right, cooled, chosen = [], [], [], []
-    for choosing, judged in (halves, halves[::-1]):
-        epoch = np.argmin([loss_of(each[choosing], labels[choosing]) for each in logits])
-        stopped.append(loss_of(logits[epoch, judged], labels[judged]))
-        right.append(1 - wrong[epoch, judged].mean())
-        tried = [loss_of(logits[-1, choosing] / t, labels[choosing]) for t in temperatures]
-        chosen.append(temperatures[np.argmin(tried)])
-        cooled.append(loss_of(logits[-1, judged] / chosen[-1], labels[judged]))
-    return {
-        "least_epoch": least + 1,
-        "least_loss": losses[least],
-        "least_accuracy": 1 - wrong[least].mean(),
-        "last_epoch": len(losses),
-        "last_loss": losses[-1],
-        "last_accuracy": 1 - wrong[-1].mean(),
-        "wrong_least": wrong[least].sum(),
-        "wrong_last": wrong[-1].sum(),
-        "wrong_both": (wrong[least] & wrong[-1]).sum(),
-        "sure_least": sure[least][wrong[least]].mean(),
-        "sure_last": sure[-1][wrong[-1]].mean(),
-        "stopped_loss": np.mean(stopped),
-        "stopped_accuracy": np.mean(right),
-        "temperature": np.exp(np.mean(np.log(chosen))),
-        "cooled_loss": np.mean(cooled),
-    }
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    sure = probabilities.max(-1)
+    said: dict[str, Any] = {}
+    for when, place in (("least", int(np.argmin(losses))), ("20", epochs.index(20)), ("last", -1)):
+        there = wrong[place]
+        said |= {
+            f"epoch_{when}": epochs[place],
+            f"loss_{when}": losses[place],
+            f"wrong_{when}": int(there.sum()),
+            f"same_{when}": int((there & wrong[-1]).sum()),
+            f"sure_{when}": sure[place][there].mean(),
+            f"cost_{when}": loss_of(logits[place][there], labels[there]),
+        }
+    first, second = halved(labels)
+    stopped, right = [], []
+    for choosing, judged in ((first, second), (second, first)):
+        place = int(np.argmin([loss_of(each[choosing], labels[choosing]) for each in logits]))
+        stopped.append(loss_of(logits[place, judged], labels[judged]))
+        right.append(1 - wrong[place, judged].mean())
+    return said | {"stopped_loss": np.mean(stopped), "stopped_accuracy": np.mean(right)}
 
 
-def halved(labels: np.ndarray) -> dict[int, np.ndarray]:
+def halved(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return two halves of the rows, each with every other row of each class."""
     place = np.zeros(len(labels), int)
     for label in np.unique(labels):
         place[labels == label] = np.arange((labels == label).sum())
-    return {half: np.flatnonzero(place % 2 == half) for half in (0, 1)}
+    return np.flatnonzero(place % 2 == 0), np.flatnonzero(place % 2 == 1)
 
 
 def write() -> None:
@@ -289,16 +310,18 @@ def write() -> None:
                 key = {"network": network, "run": name, "seed": seed}
                 said = summary(run)
                 runs.append(key | {k: _short(value) for k, value in said.items()})
-                count = len(run["loss"])
-                shown = {*range(1, 11), *range(15, 51, 5), *range(60, 101, 10)}
-                shown |= {*range(120, count, 20), count, said["least_epoch"]}
-                for epoch in sorted(e for e in shown if e <= count):
-                    row = {m: _short(run[m][epoch - 1]) for m in measures}
-                    histories.append(key | {"epoch": epoch} | row)
+                ends = said["epoch_least"], said["epoch_last"]
+                for place, epoch in enumerate(run["epochs"].tolist()):
+                    step = 1 if epoch <= 10 else 5 if epoch <= 50 else 10 if epoch <= 100 else 50
+                    if epoch % step == 0 or epoch in ends:
+                        row = {m: _short(run[m][place]) for m in measures}
+                        temperature, loss = cooled(run["logits"][place], run["labels"])
+                        row |= {"temperature": _short(temperature), "cooled_loss": _short(loss)}
+                        histories.append(key | {"epoch": epoch} | row)
                 if network == NETWORKS[0] and name in ("recipe", "sound head"):
-                    for epoch in (said["least_epoch"], count):
-                        for place, label in enumerate(run["labels"].tolist()):
-                            values = run["logits"][epoch - 1, place].tolist()
+                    for epoch in sorted({*ends, 20}):
+                        of_epoch = run["logits"][run["epochs"].tolist().index(epoch)].tolist()
+                        for label, values in zip(run["labels"].tolist(), of_epoch, strict=True):
                             said_of = {"epoch": epoch, "label": label}
                             named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
                             logits.append({"run": name, "seed": seed} | said_of | named)
@@ -314,6 +337,8 @@ def write() -> None:
         ("riddle", histories), ("riddle_runs", runs), ("riddle_logits", logits),
         ("riddle_first", first),
     ):  # fmt: skip
+        if not rows:
+            continue
         with (FOLDER.parent / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
