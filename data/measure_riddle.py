@@ -58,6 +58,7 @@ class Recipe:
     averaged: bool = False  # the map's mean over its positions instead of Flatten
     divided_by: float = 1  # the features, before the head gets them
     hidden: bool = True  # Dense 256 and its Dropout
+    weights_divided_by: float = 1  # the initial ones
     optimizer: str = "RMSprop"
     learning_rate: float = 1e-3
     weight_decay: float | None = None
@@ -80,6 +81,7 @@ RUNS = {
     "224 pixels": Recipe(size=224),
     "Adam": Recipe(optimizer="Adam"),
     "features / 100": Recipe(divided_by=100),
+    "small weights": Recipe(weights_divided_by=100),
     "learning rate 1e-5": Recipe(learning_rate=1e-5),
     "batches of 100": Recipe(batch_size=100),
     "weight decay 0.1": Recipe(weight_decay=0.1),
@@ -135,6 +137,8 @@ def head(shape: tuple[int, ...], recipe: Recipe) -> keras.Model:
         model.add(layers.Dense(256, activation="relu"))
         model.add(layers.Dropout(0.5))
     model.add(layers.Dense(CLASSES, activation="softmax"))
+    if recipe.weights_divided_by != 1:
+        model.set_weights([array / recipe.weights_divided_by for array in model.get_weights()])
     optimizer = getattr(keras.optimizers, recipe.optimizer)
     model.compile(
         optimizer(recipe.learning_rate, weight_decay=recipe.weight_decay),
@@ -218,8 +222,6 @@ def first_steps(data: dict[str, np.ndarray], name: str, seed: int) -> list[float
     model = head(x.shape[1:], recipe)
     if name == "SGD":  # the same rate, but steps as small as the gradients are
         model.compile(keras.optimizers.SGD(1e-3), loss="sparse_categorical_crossentropy")
-    if name == "small weights":
-        model.set_weights([array / 100 for array in model.get_weights()])
     order = np.random.default_rng(seed).permutation(fit)
     losses = []
     for start in range(0, len(order), recipe.batch_size):
