@@ -17,7 +17,7 @@ APART := KERAS_HOME="$(CURDIR)/build/home/keras" IPYTHONDIR="$(CURDIR)/build/hom
 	MPLCONFIGDIR="$(CURDIR)/build/home/matplotlib"
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900 --nbval-sanitize-with=tests/nbval.cfg
 
-.PHONY: lab test check slow fuzz bench swap named resolve course store labs ladder clean
+.PHONY: lab test check slow fuzz bench swap named resolve course store labs ladder riddle clean
 
 lab: .venv/ready
 	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=. \
@@ -74,6 +74,10 @@ labs: .venv/ready
 
 ladder: .venv/ready
 	$(BIN)/python data/measure_ladder.py
+
+# Lesson 10's long runs; resumes. MOBILENET=FILE names MobileNet's weights if Keras has no copy.
+riddle: .venv/ready
+	$(BIN)/python data/measure_riddle.py $(if $(MOBILENET),--mobilenet "$(MOBILENET)")
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -V

@@ -220,6 +220,31 @@ def load(
     return Network(entry.name, model, entry, size, source)
 
 
+def wrap(name: str, model: "keras.Model") -> Network:
+    """Describe a model that you've built by its constructor, for `bottlenecks.extract`.
+
+    Args:
+        name: the constructor's, a name of the zoo; it says how pixels are scaled.
+        model: of one input size.
+
+    Raises:
+        ArgumentError: an unknown name, or a model that takes pictures of any size.
+
+    Example:
+        >>> from keras.applications import MobileNet
+        >>> model = MobileNet(weights=None, include_top=False, input_shape=(150, 150, 3))
+        >>> wrap("MobileNet", model).input_size
+        150
+    """
+    rows, columns = model.input_shape[1:3]
+    if rows is None or rows != columns:
+        raise ArgumentError(
+            f"{name}: expected a model of one input size, got {model.input_shape[1:]}. "
+            "Give input_shape=(size, size, 3) when you build it."
+        )
+    return Network(find(name).name, model, find(name), rows, "built by the caller")
+
+
 def build(name: str, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
     """Build a network by its constructor, which the arguments are for.
 

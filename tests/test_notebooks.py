@@ -25,8 +25,10 @@ REWRITTEN = [
     "03_predict",
     "04_vgg16_features",
     "05_vgg19_intermediate_features",
+    "06_inceptionv3_freeze_then_finetune",
     "07_inceptionv3_on_an_input_tensor",
     "08_weight_files_h5py",
+    "10_mobilenet_bottlenecks",
     "14_since_keras_2",
 ]
 MOST_CELLS = 48  # that a learner sees: about 45

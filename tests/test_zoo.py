@@ -116,6 +116,17 @@ def test_without_the_top_come_features() -> None:
     assert net.preprocess(picture(0)).shape == (1, 96, 96, 3)
 
 
+def test_a_model_of_ones_own_is_described() -> None:
+    mobilenet = keras.applications.MobileNet
+    arguments: dict[str, Any] = {"weights": None, "include_top": False, "alpha": 0.25}
+    model = mobilenet(input_shape=(96, 96, 3), **arguments)
+    found = zoo.wrap("mobilenet", model)
+    assert (found.name, found.input_size, found.model) == ("MobileNet", 96, model)
+    assert found.preprocess(picture(0, 40, 60)).shape == (1, 96, 96, 3)
+    with pytest.raises(ArgumentError, match="input_shape"):
+        zoo.wrap("MobileNet", mobilenet(input_shape=(None, None, 3), **arguments))
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
