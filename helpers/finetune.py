@@ -1,12 +1,6 @@
-"""Fine-tuning by blocks: find them, freeze those below a line, see what each choice costs."""
+"""Fine-tuning by blocks: find them, freeze those below a line, cut a network there."""
 
-import math
 import re
-import timeit
-from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
 
 from helpers.backend import keras
 from helpers.errors import ArgumentError, nearest
@@ -16,18 +10,6 @@ LAST_LAYER = re.compile(r"(mixed_?\d+[a-z]?|block\d+_\d+)(?:_ac)?")
 PREFIX = re.compile(
     r"(stem|top|conv\d+_block\d+|block_?\d+[a-z]?|expanded_conv(?:_\d+)?|conv_[dp]w_\d+)_"
 )
-FROZEN = (keras.layers.BatchNormalization, keras.layers.Normalization)  # above the line too
-
-
-@dataclass(frozen=True)
-class FreezeCost:
-    """What training costs when every block before `block` is frozen; None: all blocks are."""
-
-    block: str | None
-    frozen: int  # parameters
-    trainable: int
-    memory_mb: float  # for a batch, estimated
-    seconds: float  # for an epoch on this machine, estimated
 
 
 def blocks(model: keras.Model) -> list[tuple[str, int]]:
@@ -121,43 +103,6 @@ def split(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
     return frozen, trainable
 
 
-def freeze_costs(model: keras.Model, pictures: int, batch_size: int = 32) -> list[FreezeCost]:
-    """Estimate what training costs for each choice of the first block, and if nothing is trained.
-
-    Memory: all weights; for each that is trained, its gradient and Adam's two moments; and the
-    outputs of the layers above the line, kept for the backward pass. Time: the forward pass,
-    measured, plus twice the share of it that lies above the line, because the backward pass
-    computes two products where the forward pass computes one.
-
-    Args:
-        model: as in `blocks`, built for one input size.
-        pictures: in an epoch.
-
-    Raises:
-        ArgumentError: the network names no blocks, or its input size is open.
-    """
-    found = blocks(model)
-    if not found or None in model.input_shape[1:]:
-        raise ArgumentError(
-            f"{model.name}: expected a network with blocks and one input size, got {len(found)} "
-            f"blocks and input {model.input_shape}. Build it with input_shape=(224, 224, 3)."
-        )
-    batch = np.zeros((8, *model.input_shape[1:]), "float32")
-    by_layer = np.array(_seconds_by_layer(model, batch))
-    model.predict_on_batch(batch)  # the first call compiles the network
-    forward = _seconds(partial(model.predict_on_batch, batch)) / len(batch)
-    parameters = model.count_params()
-    costs = []
-    for block, line in [*found, (None, len(model.layers))]:
-        above = model.layers[line:]
-        trainable = sum(layer.count_params() for layer in above if not isinstance(layer, FROZEN))
-        kept = sum(math.prod(layer.output.shape[1:]) for layer in above) * batch_size
-        memory = 4 * (parameters + 3 * trainable + kept) / 2**20
-        seconds = pictures * forward * (1 + 2 * by_layer[line:].sum() / by_layer.sum())
-        costs.append(FreezeCost(block, parameters - trainable, trainable, memory, float(seconds)))
-    return costs
-
-
 def _index(model: keras.Model, name: str) -> int:
     found = {layer.name: i for i, layer in enumerate(model.layers)} | dict(blocks(model))
     if name not in found:
@@ -176,21 +121,3 @@ def _cuts(model: keras.Model) -> list[int]:
     for tensor in model.outputs:
         last_use[made_by.get(id(tensor), -1)] = len(model.layers)
     return [i for i in range(1, len(model.layers)) if max(last_use[: i - 1], default=0) < i]
-
-
-def _seconds_by_layer(model: keras.Model, batch: np.ndarray) -> list[float]:
-    made = {id(model.inputs[0]): keras.ops.convert_to_tensor(batch)}
-    seconds = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            seconds.append(0.0)
-            continue
-        tensors = [made[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        call = partial(layer, keras.tree.pack_sequence_as(layer.input, tensors), training=False)
-        made[id(layer.output)] = call()
-        seconds.append(_seconds(call))
-    return seconds
-
-
-def _seconds(call: partial[object]) -> float:
-    return min(timeit.repeat(call, number=1, repeat=3))

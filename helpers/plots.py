@@ -20,7 +20,6 @@ from matplotlib.text import Text
 from helpers.errors import printable
 
 if TYPE_CHECKING:
-    from helpers.finetune import FreezeCost
     from helpers.zoo import Entry
 
 # Okabe and Ito, "Color Universal Design" (2008).
@@ -165,29 +164,6 @@ def feature_maps(maps: np.ndarray, count: int = 6, alt: str = "") -> Image:
         axis.set_axis_off()
         axis.set_title(f"channel {channel}", fontsize=8)
     return _image(figure, alt=alt)
-
-
-@_style()
-def freeze_costs(costs: Sequence["FreezeCost"], chosen: int, alt: str = "") -> Image:
-    """Draw each block's parameters, grey if frozen, and each cost; the `chosen` one is marked."""
-    names = [cost.block or "none" for cost in costs]
-    own = [a.trainable - b.trainable for a, b in itertools.pairwise(costs)]
-    colours = [GREY] * chosen + [BLUE] * (len(own) - chosen)
-    figure = Figure(figsize=(8, 3))
-    bars, memory, seconds = figure.subplots(1, 3)
-    bars.bar(names[:-1], [count / 1e6 for count in own], color=colours)
-    bars.set(xlabel="block (blue: trained)", ylabel="million parameters")
-    for axis, field, label in (
-        (memory, "memory_mb", "MB per batch"),
-        (seconds, "seconds", "seconds per epoch"),
-    ):
-        values = [getattr(cost, field) for cost in costs]
-        axis.plot(names, values, color=GREY)
-        axis.plot(names[chosen], values[chosen], "o", color=BLUE)
-        axis.set(xlabel="first block to train", ylabel=label, ylim=(0, max(values) * 1.08))
-    for axis in (bars, memory, seconds):
-        axis.tick_params("x", rotation=90, labelsize=7)
-    return _image(figure, f"The first block to train: {names[chosen]}", alt)
 
 
 def _image(figure: Figure, title: str = "", alt: str = "", dpi: int = 150) -> Image:

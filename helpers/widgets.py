@@ -21,7 +21,6 @@ from helpers import images, plots, zoo
 from helpers.errors import ArgumentError, PictureError, printable
 
 if TYPE_CHECKING:
-    from helpers.finetune import FreezeCost
     from helpers.zoo import Network
 
 
@@ -181,25 +180,6 @@ class LayerExplorer(Panel):
         size = f"{rows} × {columns} positions, {channels} channels"
         words = f"{name}: {size}; the six that vary most."
         self.show(plots.feature_maps(self.maps[name], alt=words), words)
-
-
-class FreezeExplorer(Panel):
-    """Choose the first block to train, and see what that costs (by `finetune.freeze_costs`)."""
-
-    def __init__(self, costs: Sequence["FreezeCost"]) -> None:
-        self.costs = list(costs)
-        options = [(cost.block or "none", i) for i, cost in enumerate(self.costs)]
-        self.first = _slider("train from block", options, len(options) - 1)
-        super().__init__([self.first])
-
-    def _draw(self, _: Any = None) -> None:
-        cost = self.costs[self.first.value]
-        what = f"from {cost.block} upwards" if cost.block else "nothing, all is frozen"
-        words = (
-            f"trained: {what}; {cost.trainable:,} parameters, {cost.frozen:,} frozen; "
-            f"memory about {cost.memory_mb:.0f} MB; an epoch about {cost.seconds:.1f} seconds."
-        )
-        self.show(plots.freeze_costs(self.costs, self.first.value, alt=words), words)
 
 
 class TrainingMonitor(Panel):

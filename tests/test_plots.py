@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, picture
 from IPython.display import Image as Shown
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from helpers import plots, zoo
-from helpers.finetune import FreezeCost
 
 BEST = [("n1", "Egyptian_cat", 0.5), ("n2", "tabby", 0.25)]
 
@@ -117,22 +115,6 @@ def test_the_maps_that_vary_most_come_first(drawn: list[Figure]) -> None:
     shown = [axis.get_title() for axis in drawn[0].axes]
     assert shown == ["channel 2", "channel 3", "channel 0"]
     np.testing.assert_array_equal(drawn[0].axes[0].images[0].get_array(), maps[..., 2])
-
-
-def test_what_is_frozen_is_grey(drawn: list[Figure]) -> None:
-    costs = [
-        FreezeCost("one", 0, 9_000_000, 30.0, 3.0),
-        FreezeCost("two", 4_000_000, 5_000_000, 20.0, 2.0),
-        FreezeCost(None, 9_000_000, 0, 10.0, 1.0),
-    ]
-    plots.freeze_costs(costs, 1)
-    bars, memory, time = drawn[0].axes
-    heights = [bar.get_height() for bar in bars.patches if isinstance(bar, Rectangle)]
-    assert heights == [4, 5]
-    colours = [to_hex(bar.get_facecolor()).upper() for bar in bars.patches]
-    assert colours == [plots.GREY, plots.BLUE]
-    for axis, value in ((memory, 20.0), (time, 2.0)):
-        assert np.asarray(axis.lines[1].get_ydata()).tolist() == [value]
 
 
 def test_the_alternative_text_goes_into_the_notebook() -> None:

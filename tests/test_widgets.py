@@ -21,16 +21,10 @@ from PIL import Image
 from helpers import widgets, zoo
 from helpers.backend import keras
 from helpers.errors import ArgumentError
-from helpers.finetune import FreezeCost
 from helpers.zoo import Network
 
 EVIL = "<script>alert(1)</script>"
 WORK = {"EfficientNetLite0": 0.4, "VGG16": 15.4}
-COSTS = [
-    FreezeCost("block1", 0, 3_000_000, 900.0, 40.0),
-    FreezeCost("block2", 1_000_000, 2_000_000, 500.0, 20.0),
-    FreezeCost(None, 3_000_000, 0, 10.0, 5.0),
-]
 
 
 def shown(panel: widgets.Panel) -> np.ndarray:
@@ -83,16 +77,6 @@ def test_the_slider_over_the_depth_runs_no_network(
 def test_a_layer_without_maps_is_refused(network: Network) -> None:
     with pytest.raises(ArgumentError, match="predictions: expected a layer that gives maps"):
         widgets.LayerExplorer(network, ["predictions"], picture(0))
-
-
-def test_the_slider_over_the_blocks_tells_what_each_costs() -> None:
-    explorer = widgets.FreezeExplorer(COSTS)
-    assert "nothing, all is frozen; 0 parameters, 3,000,000 frozen" in explorer.said
-    first = shown(explorer)
-    explorer.first.value = 1
-    assert "from block2 upwards; 2,000,000 parameters, 1,000,000 frozen" in explorer.said
-    assert "about 500 MB" in explorer.said and "about 20.0 seconds" in explorer.said
-    assert not np.array_equal(first, shown(explorer))
 
 
 # --- predictor -----------------------------------------------------------------------------------
@@ -170,7 +154,6 @@ def test_every_control_has_a_description(network: Network) -> None:
         widgets.ZooExplorer(WORK),
         widgets.Predictor([network], {"a": picture(0)}),
         widgets.LayerExplorer(network, ["stem_activation"], picture(0)),
-        widgets.FreezeExplorer(COSTS),
     ):
         controls = [child for child in panel.children if child not in (panel.line, panel.figure)]
         assert controls and all(control.description for control in controls)
