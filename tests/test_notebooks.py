@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(set(FOLDER.rglob("*.ipynb")) - set(FOLDER.rglob(".ipynb_checkpoints/*")))
 LESSONS = [path for path in NOTEBOOKS if path.parent == FOLDER]
 # Lessons of the second edition. The list grows until it has all of them, and then goes.
-REWRITTEN = ["00_start_here", "03_predict"]
+REWRITTEN = ["00_start_here", "03_predict", "06_inceptionv3_freeze_then_finetune"]
 MOST_CELLS = 48  # that a learner sees: about 45
 PATHS = re.compile(r"/(home|root|Users|tmp|work|mnt|opt)/|[A-Z]:\\\\|site-packages|127\.0\.0\.1:")
 Cell = nbformat.NotebookNode
