@@ -4,14 +4,16 @@ import contextlib
 import csv
 import importlib.util
 import os
+import tempfile
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from helpers import downloads, images, weights
-from helpers.errors import DataError, nearest
+from helpers.errors import DataError, PictureError, nearest
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 # What operating systems put into folders by themselves, in lower case.
@@ -135,6 +137,56 @@ def five_classes_masks(split: str) -> np.ndarray:
     """
     with np.load(five_classes(split).parent.with_name("five_classes_masks.npz")) as file:
         return np.unpackbits(file[split], axis=-1).astype(bool)
+
+
+def split_copy(
+    root: str | Path, target: str | Path | None = None, test_share: float = 0.2, pixels: int = 512
+) -> tuple[Path, Path]:
+    """Copy a folder of class folders as clean JPEG files, a share of each class apart for the test.
+
+    The copies are upright, RGB and at most `pixels` on their longer side, so that Keras's own
+    loaders can read them. Pictures that can't be read are left out, with a line that says why.
+
+    Args:
+        root: as in `class_folders`; it isn't changed.
+        target: a new or empty folder; by default a temporary one.
+        test_share: of each class, at least one picture, chosen at random but always the same.
+        pixels: the longer side of a copy, at most.
+
+    Returns:
+        The folders `target/train` and `target/test`.
+
+    Raises:
+        DataError: fewer than two classes, or fewer than five readable pictures in one of them.
+    """
+    found = class_folders(Path(root).expanduser())
+    if len(found.classes) < 2:
+        raise DataError(f"{root}: expected two classes or more, found only {found.classes[0]!r}.")
+    for link, why in found.skipped:
+        print(f"left out: {link}: {why}.")
+    target = Path(tempfile.mkdtemp() if target is None else target).expanduser()
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(found.classes):
+        for split in ("train", "test"):
+            (target / split / name).mkdir(parents=True, exist_ok=True)
+        copies: list[Path] = []
+        for row in rng.permutation(np.flatnonzero(found.labels == label)):
+            try:
+                picture = Image.fromarray(images.load(found.paths()[row]))
+            except PictureError as error:
+                print("left out:", error)
+                continue
+            picture.thumbnail((pixels, pixels))
+            copies.append(target / "train" / name / f"{row:06}.jpg")
+            picture.save(copies[-1], quality=95)
+        if len(copies) < 5:
+            raise DataError(
+                f"Class {name!r} has {len(copies)} readable pictures; expected five or more, and "
+                "better twenty. Add some, or take its folder away."
+            )
+        for copy in copies[: max(1, round(len(copies) * test_share))]:
+            copy.rename(target / "test" / name / copy.name)
+    return target / "train", target / "test"
 
 
 def photograph(name: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Server
+from PIL import Image
 
 from helpers import datasets
 from helpers.datasets import PublicDataset, class_folders
@@ -198,6 +199,41 @@ def test_the_drawings_are_found() -> None:
     assert len(class_folders(datasets.five_classes("test"))) == 100
     with pytest.raises(DataError, match=r"No split 'tst'.*Did you mean test\?"):
         datasets.five_classes("tst")
+
+
+def pictures(root: Path, name: str, count: int) -> None:
+    for number in range(count):
+        path = root / name / f"{number % 2}" / f"{number // 2}.png"  # twice the same name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA", (900, 30), (number, 0, 0)).save(path)
+
+
+def test_split_copy_leaves_clean_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "mine", "a", 10)
+    pictures(tmp_path / "mine", "b", 5)
+    (tmp_path / "mine" / "b" / "holiday.jpg").write_text("no picture")
+    train, test = datasets.split_copy(str(tmp_path / "mine"), tmp_path / "copy")
+    copies = {f: len(list((tmp_path / "copy" / f).iterdir())) for f in ("train/a", "train/b")}
+    assert copies == {"train/a": 8, "train/b": 4}
+    assert [len(list((test / name).iterdir())) for name in "ab"] == [2, 1]
+    assert "holiday.jpg" in capsys.readouterr().out
+    for path in [*train.glob("*/*"), *test.glob("*/*")]:
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (512, 17))
+    found = [path.read_bytes() for path in (tmp_path / "copy").glob("*/*/*")]
+    again, _ = datasets.split_copy(tmp_path / "mine")
+    assert sorted(f.name for f in again.glob("*/*")) == sorted(f.name for f in train.glob("*/*"))
+    assert len(found) == 15
+
+
+@pytest.mark.parametrize(
+    ("classes", "reason"), [({"a": 5}, "only 'a'"), ({"a": 5, "b": 4}, "'b' has 4 readable")]
+)
+def test_split_copy_needs_enough(tmp_path: Path, classes: dict[str, int], reason: str) -> None:
+    for name, count in classes.items():
+        pictures(tmp_path / "mine", name, count)
+    with pytest.raises(DataError, match=reason):
+        datasets.split_copy(tmp_path / "mine", tmp_path / "copy")
 
 
 def test_photographs_are_those_of_their_packages() -> None:
