@@ -98,7 +98,7 @@ q1 = Exercise(
 
 
 def write_mystery(trained: Any, path: Path) -> None:
-    """Write the digits network: numbered layers, Theano's axes and rows, kernels not turned."""
+    """Write the digits network: numbered layers, Theano's axes and rows, kernels not rotated."""
     with h5py.File(path, "w") as file:
         file.attrs["nb_layers"] = len(trained.layers)
         for k, layer in enumerate(trained.layers):
@@ -124,7 +124,7 @@ def judge_repaired(repaired: Any, readers: Sequence[Any]) -> str | None:
     if not np.allclose(given[1], right[1]):
         return "Its first bias isn't the file's param_1 of layer_0. Has repaired got the file's weights at all?"
     if np.allclose(given[2], right[2][::-1, ::-1]):
-        return "Its kernels are turned now, and weren't in the file. Their axes are Theano's; is the turn?"
+        return "Its kernels are rotated now, and weren't in the file. Their axes are Theano's; is the rotation?"
     if not np.allclose(given[2], right[2]):
         return "The second kernel's axes are (filters, channels, rows, columns) in the file. Transpose them."
     if not np.allclose(given[4], right[4]):
@@ -147,15 +147,15 @@ q2 = Exercise(
                     arrays.append(group[f"param_{p}"][...])
 
         best = 0
-        for turn in [True, False]:
+        for rotate in [True, False]:
             for reorder in [True, False]:
                 candidate = build_reader()
-                candidate.set_weights(from_th(arrays, turn, reorder))
+                candidate.set_weights(from_th(arrays, 4, 4, 16, rotate, reorder))
                 if accuracy(candidate) > best:
                     best = accuracy(candidate)
                     repaired = candidate
     """,
-    right="Theano's axes and rows, but no turn: as in the published weights of the music tagger.",
+    right="Theano's axes and rows, but no rotation: as in the published weights of the music tagger.",
     wrong={
         "repaired = build_reader()": "at all",
         "repaired = accuracy(readers[1])": "a model",
@@ -163,13 +163,13 @@ q2 = Exercise(
         with h5py.File(work / "mystery.h5") as file:
             arrays = [file[f"layer_{k}/param_{p}"][...] for k in (0, 1, 3) for p in (0, 1)]
         repaired = build_reader()
-        repaired.set_weights(from_th(arrays))
-        """: "turned now",
+        repaired.set_weights(from_th(arrays, 4, 4, 16))
+        """: "rotated now",
         """
         with h5py.File(work / "mystery.h5") as file:
             arrays = [file[f"layer_{k}/param_{p}"][...] for k in (0, 1, 3) for p in (0, 1)]
         repaired = build_reader()
-        repaired.set_weights(from_th(arrays, turn=False, reorder=False))
+        repaired.set_weights(from_th(arrays, 4, 4, 16, rotate=False, reorder=False))
         """: "rows of the dense layer",
         """
         with h5py.File(work / "mystery.h5") as file:
