@@ -84,7 +84,7 @@ class Shown:
     def picture(self) -> str:
         found: Locator = self.cell.locator("img[alt]")
         assert found.get_attribute("alt") == self.status.inner_text()
-        assert found.evaluate("image => image.naturalWidth") > 300
+        assert found.evaluate("image => image.naturalWidth") > 250
         return str(found.get_attribute("src"))
 
     def handle(self, number: int = 0) -> "Locator":
