@@ -81,8 +81,7 @@ q1 = Exercise(
     solution="""
         raw = keras.Input((None, None, 3), dtype="uint8")
         x = keras.ops.cast(raw, "float32")
-        resizing = keras.layers.Resizing(224, 224, crop_to_aspect_ratio=True, antialias=True)
-        x = resizing(x, training=False)
+        x = keras.ops.image.resize(x, (224, 224), crop_to_aspect_ratio=True, antialias=True)
         x = keras.layers.Rescaling(1 / 255)(x)
         mean = [0.485, 0.456, 0.406]
         variance = [0.229**2, 0.224**2, 0.225**2]
