@@ -12,9 +12,7 @@ from helpers import datasets
 from helpers.checks import Exercise
 
 
-def judge_accuracy_with(
-    accuracy_with: Callable[[int], Any], labels: np.ndarray, fit_rows: np.ndarray
-) -> str | None:
+def judge_accuracy_with(accuracy_with: Callable[[int], Any], labels: np.ndarray, fit_rows: np.ndarray) -> str | None:
     """Right: an accuracy on validation pictures that grows with the number of pictures."""
     most = int(np.bincount(labels[fit_rows]).min())
     few, many = accuracy_with(1), accuracy_with(most)
@@ -148,9 +146,7 @@ q2 = Exercise(
             right = (probabilities.argmax(axis=1) == labels).mean()
             return probabilities[np.arange(len(labels)), labels].mean() - right
         """: "predicted class",
-        "def overconfidence(logits, labels, temperature=1.0): return softmax(logits).max(axis=1)": (
-            "one number"
-        ),
+        "def overconfidence(logits, labels, temperature=1.0): return softmax(logits).max(axis=1)": ("one number"),
     },
 )
 
