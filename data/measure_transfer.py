@@ -197,7 +197,7 @@ def measure(side: int, method: str, size: int, table: dict[Row, float]) -> None:
             table[row] = float(np.mean(answers == labels[parts[part]]))
         return table[row]
 
-    seeds = SEARCH_SEEDS
+    seeds: tuple[int, ...] = SEARCH_SEEDS
     if side == SHEET and (size, method) in SEARCHED_WELL:
         seeds += MORE_SEARCH_SEEDS
     mean = {rate: np.mean([accuracy("validation", rate, seed) for seed in seeds]) for rate in RATES}
