@@ -10,7 +10,6 @@ channels as it is. Where the data take several ways, a tuple says how these are 
 
 import io
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,13 +105,12 @@ def read(model: "keras.Model", first: str, last: str) -> Block:
     start = operations[first].output
     # The way to each tensor: the tensors on it, each with the steps that make it of the one before.
     ways: dict[int, list[tuple[int, Block]]] = {id(start): []}
-    operations_up_to_last = model.operations[: model.operations.index(operations[last]) + 1]
-    for operation in operations_up_to_last:
+    for operation in model.operations[: model.operations.index(operations[last]) + 1]:
         inputs = operation.input if isinstance(operation.input, list) else [operation.input]
         if not inputs or not all(id(tensor) in ways for tensor in inputs):
             continue
         before = [ways[id(tensor)] for tensor in inputs]
-        shared = os.path.commonprefix(before)  # of any lists; where two ways part
+        shared = _shared(before)
         if len(before) == 1:
             steps = describe(operation)
         else:
@@ -123,6 +121,16 @@ def read(model: "keras.Model", first: str, last: str) -> Block:
     if end not in ways:
         raise ArgumentError(f"{model.name}: {last!r} takes more than what comes from {first!r}.")
     return [start.shape[-1], *_tidied([step for _, steps in ways[end] for step in steps])]
+
+
+def _shared(ways: Sequence[Block]) -> Block:
+    """List what all ways begin with."""
+    shared: Block = []
+    for places in zip(*ways, strict=False):
+        if places.count(places[0]) < len(places):
+            break
+        shared.append(places[0])
+    return shared
 
 
 def _joined(operation: Any, branches: list[Block]) -> tuple[Any, ...]:
@@ -229,7 +237,7 @@ def _draw(axis: Axes, x: float, y: float, block: Block, scale: float) -> float:
             y = _draw_fork(axis, x, y, count, step, scale)
             continue
         height = _height(step)
-        top, bottom = count * scale / 2, after * scale / 2
+        top, bottom = (max(number * scale / 2, 0.03) for number in (count, after))
         corners = [(x - top, y), (x + top, y), (x + bottom, y + height), (x - bottom, y + height)]
         axis.add_patch(Polygon(corners, facecolor=COLOURS[_kind(step)], edgecolor="white", zorder=3))
         _label(axis, side, y + height / 2, step, thin=height == THIN)
