@@ -111,11 +111,12 @@ def read(model: "keras.Model", first: str, last: str) -> Block:
             continue
         before = [ways[id(tensor)] for tensor in inputs]
         shared = _shared(before)
+        steps: Block = []
         if len(before) == 1:
-            steps = describe(operation)
+            steps += describe(operation)
         else:
             rest = [[step for _, steps in way[len(shared) :] for step in steps] for way in before]
-            steps = [_joined(operation, [_tidied(steps) for steps in rest])]
+            steps.append(_joined(operation, [_tidied(branch) for branch in rest]))
         ways[id(operation.output)] = [*shared, (id(operation.output), steps)]
     end = id(operations[last].output)
     if end not in ways:
