@@ -6,48 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from helpers import datasets, images
+from helpers import images
 from helpers.checks import Exercise
 from helpers.errors import PictureError
-
-
-def judge_vectors(vectors: Callable[..., Any], model: Any, preprocess_input: Callable[..., Any]) -> str | None:
-    """Right: averaged features of length 1, for drawings that need no resizing."""
-    folder = datasets.five_classes("test")
-    paths = [folder / name / f"{name}_003.jpg" for name in ("bus", "flower", "horse")]
-    pixels = np.stack([images.load(path) for path in paths]).astype("float32")
-    maps = model.predict(preprocess_input(pixels.copy()), verbose=0)
-    given = vectors(paths)
-    if given is None:
-        return "vectors returned None. Does it end with return?"
-    given = np.asarray(given)
-    channels = maps.shape[-1]
-    if given.shape == maps.shape:
-        return "These are whole maps. Average each over its rows and columns: axes 1 and 2."
-    if given.shape == (3, maps[0].size):
-        return "These are flattened maps. Average each over its positions instead."
-    if given.shape in ((channels,), (1, channels)):
-        return "There is one vector. Return one row for each path."
-    if given.shape != (3, channels):
-        return f"For three paths the shape is {given.shape}. Expected (3, {channels})."
-    average = maps.mean(axis=(1, 2))
-    if _alike(given, average):
-        return "Nearly: divide each row by its own length."
-    if not np.allclose(np.linalg.norm(given, axis=1), 1, atol=1e-3):
-        lengths = ", ".join(f"{length:.2f}" for length in np.linalg.norm(given, axis=1))
-        return f"The rows have the lengths {lengths}. Each should have length 1."
-    if _alike(given, _unit(average)):
-        return None
-    if _alike(given, _unit(maps.max(axis=(1, 2)))):
-        return "That's the maximum of each channel. Take the average."
-    if _alike(given, _unit(model.predict(pixels, verbose=0).mean(axis=(1, 2)))):
-        return "You've forgotten preprocess_input."
-    if _alike(given, _unit(model.predict(pixels / 255, verbose=0).mean(axis=(1, 2)))):
-        return "You've divided by 255. This network wants its own preprocess_input instead."
-    return (
-        "The shape and the lengths are right, the numbers aren't. Does the network get pixels "
-        "from 0 to 255 that went through preprocess_input once?"
-    )
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -56,52 +17,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     return np.allclose(one, other, rtol=0.01, atol=1e-3 * float(np.abs(other).max()))
-
-
-q1 = Exercise(
-    judge_vectors,
-    hint="load_img, img_to_array, np.stack; then predict, mean over axes 1 and 2, divide.",
-    solution="""
-        def vectors(paths):
-            arrays = []
-            for path in paths:
-                image = keras.utils.load_img(path, target_size=(224, 224), keep_aspect_ratio=True)
-                arrays.append(keras.utils.img_to_array(image))
-            maps = model.predict(preprocess_input(np.stack(arrays)), verbose=0)
-            average = maps.mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-    """,
-    right="For thousands of files, read and predict a few hundred at a time.",
-    wrong={
-        "def vectors(paths): return feature_maps(read(paths)).mean(axis=(1, 2))": "divide each row",
-        "def vectors(paths): return feature_maps(read(paths))": "whole maps",
-        """
-        def vectors(paths):
-            flat = feature_maps(read(paths)).reshape(len(paths), -1)
-            return flat / np.linalg.norm(flat, axis=1, keepdims=True)
-        """: "flattened",
-        """
-        def vectors(paths):
-            average = feature_maps(read(paths)).mean(axis=(1, 2))
-            return average / np.linalg.norm(average)
-        """: "the lengths",
-        """
-        def vectors(paths):
-            largest = feature_maps(read(paths)).max(axis=(1, 2))
-            return largest / np.linalg.norm(largest, axis=1, keepdims=True)
-        """: "maximum",
-        """
-        def vectors(paths):
-            average = model.predict(read(paths).astype("float32"), verbose=0).mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-        """: "forgotten",
-        """
-        def vectors(paths):
-            average = model.predict(read(paths) / 255, verbose=0).mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-        """: "divided by 255",
-    },
-)
 
 
 def judge_search(search: Callable[..., Any]) -> str | None:
@@ -146,7 +61,7 @@ def judge_search(search: Callable[..., Any]) -> str | None:
     return None
 
 
-q2 = Exercise(
+q1 = Exercise(
     judge_search,
     hint="Normalise all rows, multiply with the query's row, sort downwards, drop the query.",
     solution="""
@@ -156,7 +71,7 @@ q2 = Exercise(
             cosine[query] = -np.inf
             return np.argsort(-cosine)[:k]
     """,
-    right="Try search(0, average, 5), or your own pictures: vectors(paths) gives features.",
+    right="Try show([0], [search(0, average, 5)]), and other rows.",
     wrong={
         """
         def search(query, features, k):
@@ -202,6 +117,64 @@ q2 = Exercise(
 )
 
 
+def judge_gem(gem: Callable[..., Any]) -> str | None:
+    """Right: the generalised mean over the positions, each row of length 1."""
+    maps = 4 * np.random.default_rng(0).random((6, 4, 5, 8)).astype("float32") ** 3
+    given = gem(maps.copy(), 3)
+    if given is None:
+        return "gem returned None. Does it end with return?"
+    given = np.asarray(given)
+    if given.shape == maps.shape:
+        return "These are whole maps. Average over rows and columns: axes 1 and 2."
+    if given.shape != (6, 8):
+        return f"For maps of shape {maps.shape} you returned {given.shape}. Expected (6, 8)."
+    powers = (maps**3).mean(axis=(1, 2))
+    if not np.allclose(np.linalg.norm(given, axis=1), 1, atol=1e-3):
+        if _alike(given, powers ** (1 / 3)):
+            return "Nearly: divide each row by its own length."
+        lengths = ", ".join(f"{length:.2f}" for length in np.linalg.norm(given, axis=1)[:3])
+        return f"The rows have the lengths {lengths}, … Each should have length 1."
+    if _alike(given, _unit(powers)):
+        return "You've forgotten the root: raise the average to the power 1 / p."
+    if _alike(given, _unit(maps.mean(axis=(1, 2)))):
+        return "That's the plain average. Raise to the power p first, then average."
+    if _alike(given, _unit(maps.max(axis=(1, 2)))):
+        return "That's the maximum, whatever p is."
+    if _alike(given, _unit((maps ** (1 / 3)).mean(axis=(1, 2)) ** 3)):
+        return "The other way round: first the power p, after averaging the power 1 / p."
+    if not _alike(given, _unit(powers ** (1 / 3))):
+        return "For p = 3 the numbers differ: power p, average over axes 1 and 2, power 1 / p, length 1."
+    if not _alike(np.asarray(gem(maps.copy(), 1)), _unit(maps.mean(axis=(1, 2)))):
+        return "Right for p = 3, but with p = 1 it should be the average. Is 3 written into it?"
+    return None
+
+
+q2 = Exercise(
+    judge_gem,
+    hint="maps**p, mean over axes 1 and 2, ** (1 / p), and unit() from above.",
+    solution="""
+        def gem(maps, p):
+            powers = (maps**p).mean(axis=(1, 2))
+            return unit(powers ** (1 / p))
+
+        for p in [1, 2, 3, 5, 10]:
+            print(p, precision(nearness(gem(maps, p))).mean())
+    """,
+    right="Is there a p that gains more than the interval of the figure above is wide?",
+    wrong={
+        "def gem(maps, p): return unit((maps**p).mean(axis=(1, 2)))": "the root",
+        "def gem(maps, p): return (maps**p).mean(axis=(1, 2)) ** (1 / p)": "its own length",
+        "def gem(maps, p): return (maps**p).mean(axis=(1, 2))": "have the lengths",
+        "def gem(maps, p): return unit((maps.mean(axis=(1, 2)) ** p) ** (1 / p))": "plain average",
+        "def gem(maps, p): return unit(maps.max(axis=(1, 2)))": "maximum",
+        "def gem(maps, p): return unit((maps ** (1 / p)).mean(axis=(1, 2)) ** p)": "way round",
+        "def gem(maps, p): return unit((maps**3).mean(axis=(1, 2)) ** (1 / 3))": "written into it",
+        "def gem(maps, p): return (maps**p) ** (1 / p)": "whole maps",
+        "def gem(maps, p): return unit((maps**p).mean(axis=-1).reshape(len(maps), -1) ** (1 / p))": "Expected (6, 8)",
+    },
+)
+
+
 def judge_three(three: Sequence[str | Path], model: Any, preprocess_input: Callable[..., Any]) -> str | None:
     """Right: the third picture is more similar to the first one than the second is."""
     if isinstance(three, str | Path) or len(three) != 3:
@@ -235,9 +208,9 @@ q3 = Exercise(
     """,
     right="Keep the three: they show what the network goes by better than any average.",
     wrong={
-        "three = [collection.paths()[423], collection.paths()[nearest[423][0]], elephant]": "agrees",
-        "three = [elephant, elephant, collection.paths()[0]]": "same picture",
-        "three = elephant": "list of three",
-        'three = [elephant, "no_such_file.jpg", elephant]': "no such file",
+        "three = [collection.paths()[423], collection.paths()[nearest[423][0]], collection.paths()[223]]": "agrees",
+        "three = [collection.paths()[0], collection.paths()[0], collection.paths()[1]]": "same picture",
+        "three = collection.paths()[0]": "list of three",
+        'three = [collection.paths()[0], "no_such_file.jpg", collection.paths()[1]]': "no such file",
     },
 )
