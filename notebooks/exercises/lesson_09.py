@@ -137,8 +137,8 @@ def judge_four(four: Any, network: Any) -> str | None:
     pictures = generator.uniform(-1, 1, (2, *network.input_shape[1:3], 4)).astype("float32")
     other = pictures.copy()
     other[..., 3] = generator.uniform(-1, 1, other.shape[:3])
-    wanted = network.predict(pictures[..., :3], verbose=0)
-    given, again = four.predict(pictures, verbose=0), four.predict(other, verbose=0)
+    wanted = np.asarray(network(pictures[..., :3], training=False))  # faster than predict, this once
+    given, again = (np.asarray(four(batch, training=False)) for batch in (pictures, other))
     if given.shape != wanted.shape:
         return f"The answers of network have the shape {wanted.shape}, and yours {given.shape}."
     if np.abs(given - again).max() > 1e-5:
@@ -176,12 +176,6 @@ q3 = Exercise(
         (name,) = copy_by_name(network, four)
         old = network.get_layer(name).get_weights()[0]
         four.get_layer(name).set_weights([np.concatenate([old, old.mean(axis=2, keepdims=True)], axis=2)])
-        """: "change with the fourth",
-        """
-        four = Network(weights=None, input_shape=(224, 224, 4))
-        (name,) = copy_by_name(network, four)
-        old = network.get_layer(name).get_weights()[0]
-        four.get_layer(name).set_weights([np.concatenate([0 * old[:, :, :1], old], axis=2)])
         """: "change with the fourth",
         """
         four = Network(weights=None, input_shape=(224, 224, 4))
