@@ -10,13 +10,14 @@ channels as it is. Where the data take several ways, a tuple says how these are 
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 
@@ -31,7 +32,7 @@ COLOURS = {
     "convolution": "#86BDE6",
     "depthwise or grouped": "#F3BE52",
     "pooling": "#85CDB4",
-    "normalisation, scaling": "#CFCFCF",
+    "normalisation, scaling": "#C6B3DE",
     "activation": "#F6EB9A",
 }
 KINDS = {  # by the first word of a step; any other is an activation
@@ -116,12 +117,12 @@ def read(model: "keras.Model", first: str, last: str) -> Block:
             steps += describe(operation)
         else:
             rest = [[step for _, steps in way[len(shared) :] for step in steps] for way in before]
-            steps.append(_joined(operation, [_tidied(branch) for branch in rest]))
+            steps.append(_joined(operation, rest))
         ways[id(operation.output)] = [*shared, (id(operation.output), steps)]
     end = id(operations[last].output)
     if end not in ways:
         raise ArgumentError(f"{model.name}: {last!r} takes more than what comes from {first!r}.")
-    return [start.shape[-1], *_tidied([step for _, steps in ways[end] for step in steps])]
+    return [start.shape[-1], *(step for _, steps in ways[end] for step in steps)]
 
 
 def _shared(ways: Sequence[Block]) -> Block:
@@ -159,8 +160,6 @@ def describe(operation: Any) -> list[str]:
         return _function(operation.activation)
     if kind == "ReLU":
         return ["ReLU" if operation.max_value is None else f"ReLU{operation.max_value:g}"]
-    if kind == "GroupSum":  # of helpers.applications.resnext
-        return [f"grouped, {operation.output.shape[-1]}"]
     if kind == "Dense":
         return [f"dense, {operation.units}", *_function(operation.activation)]
     pooling = "Pooling" in kind
@@ -185,26 +184,14 @@ def _function(activation: Any) -> list[str]:
     return names.get(name, [name.replace("_", " ").replace("silu", "swish")])
 
 
-def _tidied(steps: Block) -> Block:
-    """Call by one name what Keras or this course builds of several operations."""
-    tidied: Block = []
-    for step in steps:
-        tidied.append(step)
-        if tidied[-3:] == ["plus", "ReLU6", "times"]:
-            tidied[-3:] = ["hard sigmoid"]
-        elif isinstance(step, str) and step.startswith("grouped,"):
-            tidied[-2:] = [tidied[-2].replace("depthwise", "grouped").split(",")[0] + step[7:]]
-    return tidied
-
-
 def draw(blocks: Mapping[str, Block]) -> Image:
     """Draw blocks side by side, each under its name. A layer is as wide as it has channels."""
     scale = WIDEST / max(count for block in blocks.values() for count in _counts(block))
     sizes = [_size(block, scale) for block in blocks.values()]
-    kinds = {_kind(step) for block in blocks.values() for step in _steps(block[1:])}
-    patches = [Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in kinds]
-    wide = max(sum(left + right + GAP for left, right, _ in sizes), 1.6 * len(patches))
-    high = max(height for _, _, height in sizes) + 1.25
+    handles = _legend(blocks.values())
+    columns = math.ceil(len(handles) / 2)
+    wide = max(sum(left + right + GAP for left, right, _ in sizes), 1.75 * columns)
+    high = max(height for _, _, height in sizes) + 1.45
     with matplotlib.style.context("helpers.lessons"):
         figure = Figure(figsize=(wide, high))
         figure.set_layout_engine("none")
@@ -223,10 +210,30 @@ def draw(blocks: Mapping[str, Block]) -> Image:
                 _label(axis, x + count * scale / 2, 0.65 + height, str(count))
             axis.fill([x - 0.09, x + 0.09, x], [*[0.73 + height] * 2, 0.82 + height], LINE)
             x += right + GAP
-        figure.legend(handles=patches, loc="lower center", ncols=len(patches), handlelength=1.2)
+        figure.legend(handles=handles, loc="lower center", ncols=columns, handlelength=1.4)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=150)
     return Image(file.getvalue(), width=int(100 * wide))
+
+
+def _legend(blocks: Iterable[Block]) -> list[Patch | Line2D]:
+    """Name what is drawn: the kinds of layers, the data, and the ways in which branches join."""
+    steps = [step for block in blocks for step in _steps(block[1:])]
+    kinds = {_kind(step) for step in steps if isinstance(step, str)}
+    forks = [step for step in steps if isinstance(step, tuple)]
+    joins = {fork[0] for fork in forks}
+    handles: list[Patch | Line2D] = [Patch(color=FLOW, label="data: as wide as its channels")]
+    handles += [Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in kinds]
+    if any(fork[0] != "multiply" and [] in fork for fork in forks):
+        handles.append(Line2D([], [], color=SKIP, linewidth=2.5, label="skip connection"))
+    signs = {"add": (r"$\oplus$", "added"), "multiply": (r"$\otimes$", "multiplied")}
+    for join, (sign, label) in signs.items():
+        if join in joins:
+            style = {"marker": sign, "markersize": 9, "markeredgewidth": 0.3, "linestyle": ""}
+            handles.append(Line2D([], [], color=INK, label=label, **style))
+    if "concat" in joins:
+        handles.append(Line2D([], [], color=INK, linewidth=4, label="concatenated"))
+    return handles
 
 
 def _draw(axis: Axes, x: float, y: float, block: Block, scale: float) -> float:
@@ -264,7 +271,7 @@ def _draw_fork(axis: Axes, x: float, y: float, count: int, step: Any, scale: flo
             _band(axis, x, y, top, count * scale)
             _band(axis, x, stops, bottom, end * scale)
             if colour == SKIP:
-                _line(axis, (x, y), colour, ("to", (x, bottom)))
+                _line(axis, (x, y), colour, ("to", (x, bottom - 0.03)))
             continue
         edge = (x + math.copysign(count * scale / 2, place), y + 0.14)
         leave = ("turn", (column, edge[1]), (column, top)) if straight else ("swing", (column, top))
@@ -345,11 +352,10 @@ def _height(step: str) -> float:
     return THIN if _kind(step) in ("activation", "normalisation, scaling") else LAYER
 
 
-def _steps(steps: Sequence[Any]) -> Iterator[str]:
+def _steps(steps: Sequence[Any]) -> Iterator[Any]:
     for step in steps:
-        if isinstance(step, str):
-            yield step
-        else:
+        yield step
+        if isinstance(step, tuple):
             for branch in step[1:]:
                 yield from _steps(branch)
 
