@@ -36,7 +36,7 @@ def judge_column_e(column_e: list[Any]) -> str | None:
 
 q1 = Exercise(
     judge_column_e,
-    hint="Copy COLUMN_D, and add one 256 to the third block and one 512 to each of the last two.",
+    hint="inspect.getsource(keras.applications.VGG19) names each layer by its block. Compare it with VGG16's source.",
     solution="""
         column_e = [64, 64, "pool", 128, 128, "pool"]
         column_e += [256, 256, 256, 256, "pool"]
@@ -54,8 +54,8 @@ q1 = Exercise(
 )
 
 
-def two_networks() -> tuple[Any, Any, Any]:
-    """Make a slim VGG, one rebuilt with its weights and two faults, and pictures to try them on."""
+def two_networks() -> tuple[dict[str, Any], Any, Any]:
+    """Make what a slim VGG's layers give for some pictures, a model with two faults, and the pictures."""
     import keras
 
     layers = keras.layers
@@ -64,21 +64,27 @@ def two_networks() -> tuple[Any, Any, Any]:
         inputs = x = keras.Input((64, 64, 3))
         for block, filters in enumerate((8, 16, 24, 32), start=1):
             for number in (1, 2):
-                linear = faults and (block, number) == (2, 1)
-                options = {"padding": "same", "activation": "linear" if linear else "relu"}
-                x = layers.Conv2D(filters, 3, name=f"block{block}_conv{number}", **options)(x)
+                convolution = layers.Conv2D(
+                    filters, 3, padding="same", activation="relu", name=f"block{block}_conv{number}"
+                )
+                x = convolution(x)
             kind = layers.AveragePooling2D if faults and block == 3 else layers.MaxPooling2D
             x = kind(2, name=f"block{block}_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         return keras.Model(inputs, layers.Dense(10, activation="softmax", name="predictions")(x), name=name)
 
-    published, rebuilt = build("published", False), build("rebuilt", True)
+    original, rebuilt = build("original", False), build("rebuilt", True)
     generator = np.random.default_rng(9)
-    for weight in published.weights:
+    for weight in original.weights:
         scale = 0.1 if len(weight.shape) == 1 else np.sqrt(2 / np.prod(weight.shape[:-1]))
         weight.assign(generator.normal(0, scale, weight.shape))
-    rebuilt.set_weights(published.get_weights())
-    return published, rebuilt, generator.normal(0, 1, (2, 64, 64, 3)).astype("float32")
+    rebuilt.set_weights(original.get_weights())
+    kernel = rebuilt.get_layer("block2_conv1").kernel
+    kernel.assign(np.transpose(kernel, (1, 0, 2, 3)))
+    probe = generator.normal(0, 1, (2, 64, 64, 3)).astype("float32")
+    filled = [layer for layer in original.layers if layer.weights]
+    outputs = keras.Model(original.inputs, [layer.output for layer in filled]).predict(probe, verbose=0)
+    return {layer.name: output for layer, output in zip(filled, outputs, strict=True)}, rebuilt, probe
 
 
 def judge_faulty_layers(faulty_layers: list[str]) -> str | None:
@@ -91,34 +97,39 @@ def judge_faulty_layers(faulty_layers: list[str]) -> str | None:
     if "block4_conv1" in given:
         return (
             "block4_conv1 is the first layer with weights that differs then, but it's as it should be. Look at what "
-            "stands in front of it."
+            "comes before it."
         )
     if "block2_conv1" not in given:
         return "One is missing: the first layer of rebuilt whose output differs. every_output and differences find it."
     if "block2_conv2" in given:
         return "block2_conv2 only passes on the fault of block2_conv1. Repair that one, and compare again."
     if len(given) == 1:
-        return "That's the first. Repair it (its activation), compare again, and you'll see the second."
+        return "That's the first. Repair it (look at its kernel), compare again, and you'll see the second."
     return "block2_conv1 is one of them. The other is somewhere else: repair the first, and compare again."
 
 
 q2 = Exercise(
     judge_faulty_layers,
-    hint="differences(every_output(published, probe), every_output(rebuilt, probe)) has one number for each layer.",
+    hint=(
+        "Find the first layer that differs. Its input is right, so what's left: kernel, bias, activation, padding? Try "
+        "one change after another on it until it agrees, then look for the next."
+    ),
     solution="""
-        names = [layer.name for layer in published.layers if layer.weights]
-        right = every_output(published, probe)
-        first = dict(zip(names, differences(right, every_output(rebuilt, probe))))
-        # The first difference is in block2_conv1, and the first two blocks are all right otherwise:
-        rebuilt.get_layer("block2_conv1").activation = keras.activations.relu
-        second = dict(zip(names, differences(right, every_output(rebuilt, probe))))
-        # Now it's in block4_conv1, which is as it should be. In front of it is block3_pool:
+        names = list(published)
+        first = differences(published.values(), every_output(rebuilt, probe))
+        print(dict(zip(names, first)))
+        # The first difference is in block2_conv1. It isn't the activation; it's the kernel's rows and columns:
+        kernel = rebuilt.get_layer("block2_conv1").kernel
+        kernel.assign(keras.ops.transpose(kernel, (1, 0, 2, 3)))
+        second = differences(published.values(), every_output(rebuilt, probe))
+        print(dict(zip(names, second)))
+        # Now it's in block4_conv1, which is as it should be. The layer before it is block3_pool:
         print(type(rebuilt.get_layer("block3_pool")).__name__)
         faulty_layers = ["block2_conv1", "block3_pool"]
     """,
-    right="A convolution without ReLU, and an average pooling. Neither has a parameter of its own.",
+    right="A kernel with rows and columns exchanged, and an average pooling. No shape and no count shows either.",
     wrong={
-        'faulty_layers = ["block2_conv1", "block4_conv1"]': "in front of it",
+        'faulty_layers = ["block2_conv1", "block4_conv1"]': "comes before it",
         'faulty_layers = ["block2_conv1", "block2_conv2"]': "passes on",
         'faulty_layers = "block2_conv1"': "two",
         'faulty_layers = ["block2_conv1"]': "That's the first",
