@@ -12,6 +12,7 @@ from helpers import images
 from helpers.checks import Exercise
 from helpers.errors import ArgumentError
 
+
 def judge_choose(choose: Callable[..., Any], table: pd.DataFrame) -> str | None:
     """Right: the most accurate within both limits, which themselves are allowed."""
     cases = [(50, 5), (2000, 100), (30, 0.4), (100, 0.6), (20, 50), (16, 1), (1, 1)]
