@@ -1,6 +1,6 @@
 """Measure what fine-tuning gains on data/five_classes, and what goes wrong when it's done wrongly.
 
-    python data/measure_finetuning.py              # three seeds, about an hour and a half on two cores
+    python data/measure_finetuning.py              # three seeds, an hour and a half on two cores
     python data/measure_finetuning.py --seeds 1
 
 Each run that ends is appended to data/finetuning.csv, and a run that is in it isn't repeated, so
