@@ -4,10 +4,7 @@
 
 Writes random_layers.csv: for each initialisation and block what a linear model reads from the
 block's output (mean over five splits of the 500 training drawings: accuracy for "class", R² for
-the others); and for the last block how well maps of activity find the subjects of the 100 test
-drawings ("activity points": the pointing game, "off centre": the same on the drawings whose
-subject isn't in the centre, "inside": the share of the map on the subject). All functions do what
-those of the same name in the lesson do.
+the others). The functions do what those of the same name in the lesson do.
 
 A new network's BatchNorm layers have averages of 0 and variances of 1, with which the signal dies
 out on its way up. That would be too weak a control, so both are taken from 100 training drawings.
@@ -33,17 +30,17 @@ ALPHAS = np.logspace(-1, 5, 7)
 Scores = dict[tuple[str, str], float]
 
 
-def load(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pictures, labels and masks."""
-    drawings = datasets.class_folders(datasets.five_classes(split))
+def load() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the training drawings' pictures, labels and masks."""
+    drawings = datasets.class_folders(datasets.five_classes("train"))
     pictures = np.stack([images.load(path, size=224) for path in drawings.paths()])
-    return pictures, drawings.labels, datasets.five_classes_masks(split)
+    return pictures, drawings.labels, datasets.five_classes_masks("train")
 
 
 def tapped(base: keras.Model) -> keras.Model:
-    """Return a model that gives each block's output in seven vertical strips, and the last maps."""
+    """Return a model that gives each block's output in seven vertical strips."""
     names, starts = zip(*finetune.blocks(base), strict=True)
-    outputs = {"maps": base.output}
+    outputs = {}
     for name, end in zip(names, [*starts[1:], len(base.layers)], strict=True):
         output = base.layers[end - 1].output
         rows, columns = output.shape[1:3]
@@ -60,23 +57,6 @@ def probe(vectors: np.ndarray, target: np.ndarray, labels: np.ndarray, seed: int
     return reader.fit(vectors[train], target[train]).score(vectors[held_out], target[held_out])
 
 
-def find(name: str, heat: np.ndarray, masks: np.ndarray) -> Scores:
-    """Return how well maps, (N, 7, 7), find the subjects."""
-    large = keras.ops.image.resize(heat[..., np.newaxis], masks.shape[1:], "bilinear")
-    large = keras.ops.convert_to_numpy(large)[..., 0]
-    highest = large.reshape(len(large), -1).argmax(axis=1)
-    hits = masks.reshape(len(masks), -1)[np.arange(len(masks)), highest]
-    positive = np.maximum(large, 0)
-    total = positive.sum(axis=(1, 2)) + 1e-12
-    inside = (positive * masks).sum(axis=(1, 2)) / total
-    off_centre = ~masks[:, 112, 112]
-    return {
-        ("last", f"{name} points"): hits.mean(),
-        ("last", f"{name} points, off centre"): hits[off_centre].mean(),
-        ("last", f"{name} inside"): inside.mean(),
-    }
-
-
 def network(seed: int, pictures: np.ndarray) -> keras.Model:
     """Return a network with random weights whose BatchNorm layers know these pictures."""
     keras.utils.set_random_seed(seed)
@@ -91,7 +71,7 @@ def network(seed: int, pictures: np.ndarray) -> keras.Model:
 
 def measure(seed: int) -> Scores:
     """Return the scores of one random network, by block and property."""
-    pictures, labels, masks = load("train")
+    pictures, labels, masks = load()
     base = network(seed, pictures)
     model = tapped(base)
     seen = model.predict(preprocess_input(pictures), batch_size=20, verbose=0)
@@ -107,9 +87,7 @@ def measure(seed: int) -> Scores:
         ):
             each = [probe(vectors, target, labels, split) for split in SPLITS]
             scores[block, name] = float(np.mean(each))
-    pictures, _, masks = load("test")
-    maps = model.predict(preprocess_input(pictures), batch_size=20, verbose=0)["maps"]
-    return scores | find("activity", maps.sum(-1), masks)
+    return scores
 
 
 def main() -> None:
