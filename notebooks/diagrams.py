@@ -229,7 +229,7 @@ def _legend(blocks: Iterable[Block]) -> list[Patch | Line2D]:
     signs = {"add": (r"$\oplus$", "added"), "multiply": (r"$\otimes$", "multiplied")}
     for join, (sign, label) in signs.items():
         if join in joins:
-            style = {"marker": sign, "markersize": 9, "markeredgewidth": 0.3, "linestyle": ""}
+            style: dict[str, Any] = {"marker": sign, "markersize": 9, "markeredgewidth": 0.3, "linestyle": ""}
             handles.append(Line2D([], [], color=INK, label=label, **style))
     if "concat" in joins:
         handles.append(Line2D([], [], color=INK, linewidth=4, label="concatenated"))
