@@ -16,8 +16,8 @@ Written are, from all that is kept there:
 - riddle.csv: loss and accuracy by epoch (thinned), and what dividing the logits by a temperature
   makes of the loss, see `cooled`;
 - riddle_runs.csv: a row for each run, see `summary`;
-- riddle_logits.csv: what the softmax of EfficientNet-Lite0's recipe and sound head gets for each
-  validation drawing, at the epoch of the least validation loss, at 20, and at the last;
+- riddle_logits.csv: what the softmax of the recipe and the sound head gets for each validation
+  drawing, after the last epoch;
 - riddle_first.csv: the loss before each of the first sixteen steps, see `FIRST`.
 
 MobileNet is Keras's, alpha = 0.25. Its published weights, mobilenet_2_5_224_tf_no_top.h5, are taken
@@ -319,19 +319,17 @@ def write() -> None:
                 runs.append(key | {k: _short(value) for k, value in said.items()})
                 ends = said["epoch_least"], said["epoch_last"]
                 for place, epoch in enumerate(run["epochs"].tolist()):
-                    step = 1 if epoch <= 10 else 5 if epoch <= 50 else 10 if epoch <= 100 else 50
+                    step = 1 if epoch <= 10 else 5 if epoch <= 60 else 10 if epoch <= 100 else 50
                     if epoch % step == 0 or epoch in ends:
                         row = {m: _short(run[m][place]) for m in measures}
                         temperature, loss = cooled(run["logits"][place], run["labels"])
                         row |= {"temperature": _short(temperature), "cooled_loss": _short(loss)}
                         histories.append(key | {"epoch": epoch} | row)
-                if network == NETWORKS[0] and name in ("recipe", "sound head"):
-                    for epoch in sorted({*ends, 20}):
-                        of_epoch = run["logits"][run["epochs"].tolist().index(epoch)].tolist()
-                        for label, values in zip(run["labels"].tolist(), of_epoch, strict=True):
-                            said_of = {"epoch": epoch, "label": label}
-                            named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
-                            logits.append({"run": name, "seed": seed} | said_of | named)
+                if name in ("recipe", "sound head"):
+                    last = run["logits"][-1].tolist()
+                    for label, values in zip(run["labels"].tolist(), last, strict=True):
+                        named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
+                        logits.append(key | {"label": label} | named)
     first: list[dict[str, Any]] = []
     for network, name, seed in itertools.product(NETWORKS, FIRST, range(SEEDS)):
         path = kept_at(network, name, seed, "first")

@@ -13,7 +13,7 @@
 | run a frozen network fast | `engine` | 10 |
 | train a linear head on features | `heads` | 10 |
 | freeze by block; split a network where freezing ends | `finetune` | 06 |
-| see what is inside a weight file; load all of it or a part | `h5files` | 08, 09 |
+| see what is inside a weight file; load all of it or a part | `h5files` | 08 |
 | draw figures; touch sliders and buttons | `plots`, `widgets` | 03, 05, 06 |
 | check exercises; check this machine | `checks`, `doctor` | 00 |
 

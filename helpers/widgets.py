@@ -87,15 +87,16 @@ class ZooExplorer(Panel):
     Args:
         work: billions of multiply-adds per picture, by a network's name; one that is missing here
             is left out as soon as work is limited.
+        size_mb: the limit of the file's size at the start: 5, 10, 20, 30, 50, 100, 200, 500, 2000.
     """
 
-    def __init__(self, work: Mapping[str, float]) -> None:
+    def __init__(self, work: Mapping[str, float], size_mb: int = 2000) -> None:
         self.work = work
         accuracies = [percent / 100 for percent in range(65, 91)]
         sizes = [5, 10, 20, 30, 50, 100, 200, 500, 2000]
         loads = [(f"{n} billion multiply-adds", n) for n in (0.1, 0.3, 0.5, 1, 2, 5, 10, 50)]
         self.top1 = _slider("top-1, at least", accuracies, 0.65)
-        self.size = _slider("file, at most", [(f"{mb} MB", mb) for mb in sizes], 2000)
+        self.size = _slider("file, at most", [(f"{mb} MB", mb) for mb in sizes], size_mb)
         self.load = _slider("work, at most", [*loads, ("any", np.inf)], np.inf)
         super().__init__([self.top1, self.size, self.load])
 

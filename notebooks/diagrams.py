@@ -6,21 +6,19 @@ channels as it is. Where the data take several ways, a tuple says how these are 
 `"multiply"` or `"concat"`) and has a list for each; an empty list is a skip connection.
 
     [256, ("add", ["conv 1×1, 64", "BN", "ReLU", "conv 3×3, 256", "BN"], []), "ReLU"]
-
-A branch may start with `"from h, 44"`: it takes an input of its own, with 44 channels.
 """
 
 import io
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Patch, PathPatch, Polygon, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 
 from helpers.errors import ArgumentError, nearest
@@ -30,18 +28,26 @@ if TYPE_CHECKING:
 
 Block = list[Any]
 
-KINDS = {  # the first word of a step, what it is called in the legend, its colour, its stripes'
-    "conv": ("convolution", "#92C5EA", ""),
-    "grouped": ("grouped convolution", "#92C5EA", "#BFDDF3"),
-    "depthwise": ("depthwise convolution", "#F5C767", ""),
-    "separable": ("separable convolution", "#F5C767", "#92C5EA"),
-    "dense": ("dense", "#E5B3D0", ""),
-    "pool": ("pooling", "#8AD0B9", ""),
-    "norm": ("normalisation, scaling", "#E3E3E3", ""),
-    "activation": ("activation", "#FAF3B4", ""),
+COLOURS = {
+    "convolution": "#86BDE6",
+    "depthwise or grouped": "#F3BE52",
+    "pooling": "#85CDB4",
+    "normalisation, scaling": "#C6B3DE",
+    "activation": "#F6EB9A",
 }
-FIRST_WORDS = {"max": "pool", "avg": "pool", "global": "pool", "BN": "norm", "LN": "norm"}
-FIRST_WORDS |= {"LayerScale": "norm", "×": "norm"} | {word: word for word in list(KINDS)[:5]}
+KINDS = {  # by the first word of a step; any other is an activation
+    "conv": "convolution",
+    "dense": "convolution",
+    "depthwise": "depthwise or grouped",
+    "grouped": "depthwise or grouped",
+    "max": "pooling",
+    "avg": "pooling",
+    "global": "pooling",
+    "BN": "normalisation, scaling",
+    "LN": "normalisation, scaling",
+    "LayerScale": "normalisation, scaling",
+    "×": "normalisation, scaling",
+}
 WORDS = {  # of layers; empty if nothing changes in prediction
     "BatchNormalization": "BN",
     "LayerNormalization": "LN",
@@ -54,11 +60,10 @@ WORDS = {  # of layers; empty if nothing changes in prediction
     "StochasticDepth": "",
     "Reshape": "",
 }
-FLOW, SKIP, INK = "#CBD4DD", "#EFB08C", "#333333"
-# In units of the drawing: a layer's box, the strip of an activation, the room between layers, where
-# ways part or join, between branches; and the widest ribbon.
-WIDE, HIGH, STRIP, GAP, FORK, BETWEEN, RIBBON = 1.6, 0.5, 0.27, 0.5, 0.75, 0.32, 0.55
-INCHES = 0.62  # of one unit
+FLOW, LINE, SKIP, INK = "#E9EDF1", "#9AA5B1", "#D55E00", "#333333"
+# In inches: the widest layer; the height of a layer, of a thin one (BN, activation), of a place
+# where ways part or join; the room for a label, and between columns.
+WIDEST, LAYER, THIN, FORK, LABEL, BETWEEN, GAP = 1.0, 0.34, 0.16, 0.4, 1.02, 0.1, 0.25
 
 
 def channels(block: Block) -> list[int]:
@@ -82,44 +87,11 @@ def channels(block: Block) -> list[int]:
     return counts
 
 
-def draw(blocks: Mapping[str, Block], alt: str = "") -> Image:
-    """Draw blocks side by side, each under its name.
-
-    The width of a ribbon is proportional to the channels, within one block.
-    """
-    with matplotlib.style.context("helpers.lessons"):
-        sizes = [_size(block[1:]) for block in blocks.values()]
-        wide = sum(left + right for left, right, _ in sizes) + 0.8 * len(sizes)
-        high = max(height for _, _, height in sizes) + 1.9
-        steps = {_kind(step) for block in blocks.values() for step in _layers(block[1:])}
-        patches = [
-            _filled(Patch(label=label), colour, stripes)
-            for key, (label, colour, stripes) in KINDS.items()
-            if key in steps
-        ]
-        columns = max(2, int(INCHES * wide / 1.75))
-        legend = 0.15 + 0.18 * -(-len(patches) // columns)
-        figure = Figure(figsize=(INCHES * wide, INCHES * high + legend))
-        figure.set_layout_engine("none")
-        figure.legend(handles=patches, loc="lower center", ncols=columns, handlelength=1.4)
-        bottom = legend / figure.get_figheight()
-        axis = figure.add_axes((0, bottom, 1, 1 - bottom))
-        axis.set(xlim=(0, wide), ylim=(high, 0))
-        axis.set_axis_off()
-        x = 0.4
-        for (name, block), (left, right, _) in zip(blocks.items(), sizes, strict=True):
-            _Pen(axis, RIBBON / max(_all_channels(block))).block(x + left, name, block)
-            x += left + right + 0.8
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=150)
-    return Image(file.getvalue(), width=int(100 * figure.get_figwidth()), alt=alt)
-
-
 def read(model: "keras.Model", first: str, last: str) -> Block:
     """Read from a Keras model the block that follows the layer `first` and ends with `last`.
 
     What changes neither numbers nor channels in prediction (padding, dropout, reshaping) is left
-    out. Of the layers between, each way must begin at one layer and end in one.
+    out. All that flows into `last` must come from `first`.
 
     Example:
         >>> from helpers.backend import keras
@@ -131,85 +103,45 @@ def read(model: "keras.Model", first: str, last: str) -> Block:
     for name in (first, last):
         if name not in operations:
             raise ArgumentError(f"{model.name}: no layer {name!r}. {nearest(name, operations)}")
-    start = operations[first]
-    graph = _Graph(model.operations, start, operations[last])
-    return [start.output.shape[-1], *graph.way(start, None, graph.after[start])]
-
-
-class _Graph:
-    """The operations between two layers; `after` has for each one those that take its output."""
-
-    def __init__(self, operations: Sequence[Any], first: Any, last: Any) -> None:
-        self.makers = {id(operation.output): operation for operation in operations}
-        self.places = {operation: place for place, operation in enumerate(operations)}
-        self.after: dict[Any, list[Any]] = {first: []}
-        for operation in operations[self.places[first] + 1 : self.places[last] + 1]:
-            sources = [source for source in self.sources(operation) if source in self.after]
-            if sources:
-                self.after[operation] = []
-            for source in sources:
-                self.after[source].append(operation)
-        self.last = last
-
-    def sources(self, operation: Any) -> list[Any]:
-        tensors = operation.input if isinstance(operation.input, list) else [operation.input]
-        return [self.makers[id(tensor)] for tensor in tensors]
-
-    def way(self, operation: Any, end: Any, ways: Sequence[Any]) -> Block:
-        """List what follows an operation, by some of its ways, and comes before `end`."""
+    start = operations[first].output
+    # The way to each tensor: the tensors on it, each with the steps that make it of the one before.
+    ways: dict[int, list[tuple[int, Block]]] = {id(start): []}
+    for operation in model.operations[: model.operations.index(operations[last]) + 1]:
+        inputs = operation.input if isinstance(operation.input, list) else [operation.input]
+        if not inputs or not all(id(tensor) in ways for tensor in inputs):
+            continue
+        before = [ways[id(tensor)] for tensor in inputs]
+        shared = _shared(before)
         steps: Block = []
-        while True:
-            if len(ways) == 1:
-                following = ways[0]
-                if following is not end:
-                    steps += describe(following)
-            else:
-                following = self.join(ways)
-                if following is end:
-                    raise ArgumentError(f"{operation.name}: its ways can't be drawn one by one.")
-                steps.append(self.fork(operation, ways, following))
-            if following in (end, self.last):
-                return _tidied(steps)
-            operation, ways = following, self.after[following]
+        if len(before) == 1:
+            steps += describe(operation)
+        else:
+            rest = [[step for _, steps in way[len(shared) :] for step in steps] for way in before]
+            steps.append(_joined(operation, rest))
+        ways[id(operation.output)] = [*shared, (id(operation.output), steps)]
+    end = id(operations[last].output)
+    if end not in ways:
+        raise ArgumentError(f"{model.name}: {last!r} takes more than what comes from {first!r}.")
+    return [start.shape[-1], *(step for _, steps in ways[end] for step in steps)]
 
-    def fork(self, operation: Any, ways: Sequence[Any], join: Any) -> tuple[Any, ...]:
-        sources, branches = self.sources(join), {}
-        for group in self.groups(ways, join):
-            [place] = [
-                place
-                for place, source in enumerate(sources)
-                if source in self.reached(group, join) or (source is operation and group == [join])
-            ]
-            branches[place] = [] if group == [join] else self.way(operation, join, group)
-        ordered = [branches[place] for place in sorted(branches)]
-        kind = {"Multiply": "multiply", "Concatenate": "concat"}.get(type(join).__name__, "add")
-        if kind == "add":  # the shortcut comes last
-            ordered.sort(key=lambda branch: -len(str(branch)))
-        if hasattr(join, "scale"):  # InceptionResNetV2's layer, which scales and adds
-            ordered[0].append(f"× {join.scale:g}")
-        return (kind, *ordered)
 
-    def join(self, ways: Sequence[Any]) -> Any:
-        """Find the first operation that all ways come to."""
-        return min(set.intersection(*map(self.passed, ways)), key=self.places.__getitem__)
+def _shared(ways: Sequence[Block]) -> Block:
+    """List what all ways begin with."""
+    shared: Block = []
+    for places in zip(*ways, strict=False):
+        if places.count(places[0]) < len(places):
+            break
+        shared.append(places[0])
+    return shared
 
-    def passed(self, operation: Any) -> set[Any]:
-        """Which operations can't be avoided from here, this one included."""
-        later = [self.passed(following) for following in self.after[operation]]
-        return {operation} | (set.intersection(*later) if later else set())
 
-    def groups(self, ways: Sequence[Any], join: Any) -> list[list[Any]]:
-        """Put ways together that meet before the join."""
-        groups: list[list[Any]] = []
-        for way in ways:
-            met = [g for g in groups if self.reached(g, join) & self.reached([way], join)]
-            groups = [group for group in groups if group not in met]
-            groups.append([*itertools.chain(*met), way])
-        return groups
-
-    def reached(self, ways: Sequence[Any], join: Any) -> set[Any]:
-        found = {way for way in ways if way is not join}
-        return found.union(*(self.reached(self.after[way], join) for way in found))
+def _joined(operation: Any, branches: list[Block]) -> tuple[Any, ...]:
+    kind = {"Multiply": "multiply", "Concatenate": "concat"}.get(type(operation).__name__, "add")
+    if kind == "add":  # the shortcut comes last
+        branches.sort(key=lambda branch: -len(str(branch)))
+    if hasattr(operation, "scale"):  # InceptionResNetV2's layer, which scales and adds
+        branches[0].append(f"× {operation.scale:g}")
+    return (kind, *branches)
 
 
 def describe(operation: Any) -> list[str]:
@@ -228,8 +160,6 @@ def describe(operation: Any) -> list[str]:
         return _function(operation.activation)
     if kind == "ReLU":
         return ["ReLU" if operation.max_value is None else f"ReLU{operation.max_value:g}"]
-    if kind == "GroupSum":  # of helpers.applications.resnext
-        return [f"grouped, {operation.output.shape[-1]}"]
     if kind == "Dense":
         return [f"dense, {operation.units}", *_function(operation.activation)]
     pooling = "Pooling" in kind
@@ -239,10 +169,10 @@ def describe(operation: Any) -> list[str]:
     if pooling:
         return [f"{'max' if kind.startswith('Max') else 'avg'} pool {words}"]
     before, after = operation.input.shape[-1], operation.output.shape[-1]
+    if kind == "SeparableConv2D":
+        return [f"depthwise {words}", f"conv 1×1, {after}", *_function(operation.activation)]
     groups = before if kind == "DepthwiseConv2D" else getattr(operation, "groups", 1)
-    name = "separable" if kind == "SeparableConv2D" else "grouped" if groups > 1 else "conv"
-    if groups == before > 1:
-        name = "depthwise"
+    name = "depthwise" if groups == before > 1 else "grouped" if groups > 1 else "conv"
     if name != "depthwise" or before != after:
         words += f", {after}"
     return [f"{name} {words}", *_function(operation.activation)]
@@ -254,237 +184,186 @@ def _function(activation: Any) -> list[str]:
     return names.get(name, [name.replace("_", " ").replace("silu", "swish")])
 
 
-def _tidied(steps: Block) -> Block:
-    """Call by one name what Keras or this course builds of several operations."""
-    tidied: Block = []
-    for step in steps:
-        tidied.append(step)
-        if tidied[-3:] == ["plus", "ReLU6", "times"]:
-            tidied[-3:] = ["hard sigmoid"]
-        elif isinstance(step, str) and step.startswith("grouped,"):
-            tidied[-2:] = [tidied[-2].replace("depthwise", "grouped").split(",")[0] + step[7:]]
-    return tidied
+def draw(blocks: Mapping[str, Block]) -> Image:
+    """Draw blocks side by side, each under its name. A layer is as wide as it has channels."""
+    scale = WIDEST / max(count for block in blocks.values() for count in _counts(block))
+    sizes = [_size(block, scale) for block in blocks.values()]
+    handles = _legend(blocks.values())
+    columns = math.ceil(len(handles) / 2)
+    wide = max(sum(left + right + GAP for left, right, _ in sizes), 1.75 * columns)
+    high = max(height for _, _, height in sizes) + 1.45
+    with matplotlib.style.context("helpers.lessons"):
+        figure = Figure(figsize=(wide, high))
+        figure.set_layout_engine("none")
+        axis = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0))
+        axis.set_axis_off()
+        x = (wide - sum(left + right + GAP for left, right, _ in sizes) + GAP) / 2
+        for (name, block), (left, right, height) in zip(blocks.items(), sizes, strict=True):
+            x += left
+            count = channels(block)[-1]
+            axis.text(x, 0.15, name, ha="center", va="center", fontsize=9.5, fontweight="bold")
+            _band(axis, x, 0.3, 0.55, block[0] * scale)
+            _label(axis, x + block[0] * scale / 2, 0.42, str(block[0]))
+            _draw(axis, x, 0.55, block, scale)
+            _band(axis, x, 0.55 + height, 0.73 + height, count * scale)
+            if block[-1][0] != "concat":
+                _label(axis, x + count * scale / 2, 0.65 + height, str(count))
+            axis.fill([x - 0.09, x + 0.09, x], [*[0.73 + height] * 2, 0.82 + height], LINE)
+            x += right + GAP
+        figure.legend(handles=handles, loc="lower center", ncols=columns, handlelength=1.4)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150)
+    return Image(file.getvalue(), width=int(100 * wide))
 
 
-def _kind(step: str) -> str:
-    return FIRST_WORDS.get(step.replace(",", " ").split()[0], "activation")
+def _legend(blocks: Iterable[Block]) -> list[Patch | Line2D]:
+    """Name what is drawn: the kinds of layers, the data, and the ways in which branches join."""
+    steps = [step for block in blocks for step in _steps(block[1:])]
+    kinds = {_kind(step) for step in steps if isinstance(step, str)}
+    forks = [step for step in steps if isinstance(step, tuple)]
+    joins = {fork[0] for fork in forks}
+    handles: list[Patch | Line2D] = [Patch(color=FLOW, label="data: as wide as its channels")]
+    handles += [Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in kinds]
+    if any(fork[0] != "multiply" and [] in fork for fork in forks):
+        handles.append(Line2D([], [], color=SKIP, linewidth=2.5, label="skip connection"))
+    signs = {"add": (r"$\oplus$", "added"), "multiply": (r"$\otimes$", "multiplied")}
+    for join, (sign, label) in signs.items():
+        if join in joins:
+            style = {"marker": sign, "markersize": 9, "markeredgewidth": 0.3, "linestyle": ""}
+            handles.append(Line2D([], [], color=INK, label=label, **style))
+    if "concat" in joins:
+        handles.append(Line2D([], [], color=INK, linewidth=4, label="concatenated"))
+    return handles
 
 
-def _is_strip(step: str) -> bool:
-    return _kind(step) in ("norm", "activation")
-
-
-def _layers(steps: Block) -> Iterator[str]:
-    for step in steps:
-        if isinstance(step, str):
-            if not step.startswith("from "):
-                yield step
-        else:
-            for branch in step[1:]:
-                yield from _layers(branch)
-
-
-def _all_channels(block: Block) -> Iterator[int]:
-    for count, step in zip(channels(block), [*block[1:], ""], strict=True):
-        yield count
+def _draw(axis: Axes, x: float, y: float, block: Block, scale: float) -> float:
+    """Draw the steps of a block from a point down; return where they end."""
+    counts = channels(block)
+    side = x + max(counts) * scale / 2
+    for step, count, after in zip(block[1:], counts, counts[1:], strict=False):
         if isinstance(step, tuple):
-            for branch in step[1:]:
-                yield from _all_channels([count, *branch])
-
-
-def _groups(steps: Block) -> list[Any]:
-    """Put what sticks together into lists: a layer with its BatchNorm and its activation."""
-    # Where BatchNorm or an activation comes first, as in ResNetV2, it opens each group.
-    own = [step for step in steps if not str(step).startswith("from ")]
-    opener = own[0] if own and isinstance(own[0], str) else ""
-    groups: list[Any] = []
-    for step in steps:
-        if not isinstance(step, str) or step.startswith("from "):
-            groups.append(step)
+            y = _draw_fork(axis, x, y, count, step, scale)
             continue
-        last = groups[-1] if groups and isinstance(groups[-1], list) else None
-        has_box = last is not None and not all(_is_strip(one) for one in last)
-        if last is None or step == opener or (has_box and not _is_strip(step)):
-            groups.append([step])
-        else:
-            last.append(step)
-    return groups
+        height = _height(step)
+        top, bottom = (max(number * scale / 2, 0.03) for number in (count, after))
+        corners = [(x - top, y), (x + top, y), (x + bottom, y + height), (x - bottom, y + height)]
+        axis.add_patch(Polygon(corners, facecolor=COLOURS[_kind(step)], edgecolor="white", zorder=3))
+        _label(axis, side, y + height / 2, step, thin=height == THIN)
+        y += height
+    return y
 
 
-def _spine(step: tuple[Any, ...]) -> bool:
-    """Whether the first branch goes straight on and the others beside it, as with a skip."""
-    return step[0] != "concat" or [] in step[1:]
+def _draw_fork(axis: Axes, x: float, y: float, count: int, step: Any, scale: float) -> float:
+    join, *branches = step
+    places, height = _columns(count, step, scale)
+    top, low, bottom = y + FORK, y + height - FORK, y + height
+    ends = [channels([count, *branch])[-1] for branch in branches]
+    total = channels([count, step])[-1]
+    sign, arrives = bottom - 0.12, x - total * scale / 2
+    straight = join != "concat" or not branches[0]  # the first branch goes on, others leave it
+    for number, (place, branch, end) in enumerate(zip(places, branches, ends, strict=True)):
+        column = x + place
+        colour = LINE if branch or join == "multiply" else SKIP
+        stops = _draw(axis, column, top, [count, *branch], scale)
+        arrives += end * scale
+        to = (arrives - end * scale / 2, bottom)
+        if straight and number == 0:
+            _band(axis, x, y, top, count * scale)
+            _band(axis, x, stops, bottom, end * scale)
+            if colour == SKIP:
+                _line(axis, (x, y), colour, ("to", (x, bottom - 0.03)))
+            continue
+        edge = (x + math.copysign(count * scale / 2, place), y + 0.14)
+        leave = ("turn", (column, edge[1]), (column, top)) if straight else ("swing", (column, top))
+        arrive = ("swing", to) if join == "concat" else ("turn", (column, sign), (x, sign))
+        _line(axis, edge if straight else (x, y), colour, leave, ("to", (column, low)), arrive)
+    if join == "concat":
+        _band(axis, x, bottom - 0.06, bottom, max(total * scale, 0.2), INK)
+        _label(axis, x + total * scale / 2, bottom - 0.03, f"concat, {total}")
+    else:
+        circle = {"boxstyle": "circle,pad=0.15", "facecolor": INK, "edgecolor": "none"}
+        word = {"add": "+", "multiply": "×"}[join]
+        axis.text(x, sign, word, color="w", fontsize=9, ha="center", va="center", bbox=circle, zorder=5)
+    return bottom
 
 
-def _fed(branch: Block) -> bool:
-    """Whether a branch takes what comes from above."""
-    if branch and isinstance(branch[0], tuple):
-        return any(_fed(inner) for inner in branch[0][1:])
-    return not branch or not branch[0].startswith("from ")
+def _line(axis: Axes, start: tuple[float, float], colour: str, *parts: Any) -> None:
+    """Draw a line of parts: straight `"to"` a point, a `"swing"` sideways or a `"turn"` by a corner."""
+    vertices, codes = [start], [Path.MOVETO]
+    for kind, *points in parts:
+        if kind == "swing":
+            (x0, y0), (x1, y1) = vertices[-1], points[0]
+            points = [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
+        vertices += points
+        codes += [{1: Path.LINETO, 2: Path.CURVE3, 3: Path.CURVE4}[len(points)]] * len(points)
+    wide = 2.5 if colour == SKIP else 1.5
+    axis.add_patch(PathPatch(Path(vertices, codes), fill=False, edgecolor=colour, linewidth=wide, zorder=2))
 
 
-def _size(steps: Block) -> tuple[float, float, float]:
-    """Left and right of the middle line, and height."""
-    narrow = all(isinstance(step, str) and step.startswith("from ") for step in steps)
-    left = right = RIBBON / 2 if narrow else WIDE / 2
+def _band(axis: Axes, x: float, top: float, bottom: float, width: float, colour: str = FLOW) -> None:
+    layer = 1 if colour == FLOW else 4
+    axis.add_patch(Rectangle((x - width / 2, top), width, bottom - top, color=colour, zorder=layer, lw=0))
+
+
+def _label(axis: Axes, x: float, y: float, words: str, thin: bool = True) -> None:
+    size, colour = (6.5, "#666666") if thin else (8, "black")
+    axis.text(x + 0.07, y, words, va="center", fontsize=size, color=colour, zorder=4)
+
+
+def _size(block: Block, scale: float) -> tuple[float, float, float]:
+    """Say how far a block goes to the left and right of its middle, and its height."""
+    counts = channels(block)
+    left = right = max(counts) * scale / 2
+    right += LABEL if len(block) > 1 else 0.1
     height = 0.0
-    for place, group in enumerate(_groups(steps)):
-        if place:
-            height += GAP
-        if isinstance(group, str):
-            height += STRIP
-        elif isinstance(group, list):
-            height += sum(STRIP if _is_strip(step) else HIGH for step in group)
-        else:
-            offsets, sizes = _columns(group)
-            left = max(left, sizes[0][0] - offsets[0])
-            right = max(right, offsets[-1] + sizes[-1][1])
-            height += max(size[2] for size in sizes) + FORK * (2 if _fed([group]) else 1)
+    for step, count in zip(block[1:], counts, strict=False):
+        if isinstance(step, str):
+            height += _height(step)
+            continue
+        places, high = _columns(count, step, scale)
+        sizes = [_size([count, *branch], scale) for branch in step[1:]]
+        left = max(left, *(size[0] - place for place, size in zip(places, sizes, strict=True)))
+        right = max(right, *(size[1] + place for place, size in zip(places, sizes, strict=True)))
+        height += high
     return left, right, height
 
 
-def _columns(step: tuple[Any, ...]) -> tuple[list[float], list[tuple[float, float, float]]]:
-    """The branches' places, relative to the middle line, and their sizes."""
-    sizes = [_size(branch) for branch in step[1:]]
-    offsets = [0.0]
-    for before, after in itertools.pairwise(sizes):
-        offsets.append(offsets[-1] + before[1] + BETWEEN + after[0])
-    if not _spine(step):
-        middle = (offsets[0] + offsets[-1]) / 2
-        offsets = [offset - middle for offset in offsets]
-    return offsets, sizes
+def _columns(count: int, step: tuple[Any, ...], scale: float) -> tuple[list[float], float]:
+    """Place the branches of a fork beside the middle line; and say how high it is."""
+    join, *branches = step
+    sizes = [_size([count, *branch], scale) for branch in branches]
+    order = list(range(len(branches)))
+    if join == "add":  # the shortcut is on the left, where no labels are
+        order.reverse()
+    places, x = [0.0] * len(branches), 0.0
+    for number in order:
+        left, right, _ = sizes[number] if branches[number] or join != "add" else (0.05, 0.1, 0)
+        places[number] = x + left
+        x += left + right + BETWEEN
+    middle = places[0] if join != "concat" or not branches[0] else (places[0] + places[-1]) / 2
+    return [place - middle for place in places], max(size[2] for size in sizes) + 2 * FORK
 
 
-class _Pen:
-    """Draws on an axis whose y goes down; `scale` is a ribbon's width for one channel."""
-
-    def __init__(self, axis: Axes, scale: float) -> None:
-        self.axis, self.scale = axis, scale
-
-    def block(self, x: float, name: str, block: Block) -> None:
-        self.text(x, 0.3, name, fontsize=9.5, fontweight="bold")
-        y = 0.62
-        if block[0]:
-            self.flow(x, y, block[0], block[1])
-            y += GAP
-        y = self.steps(x, y, block)
-        self.flow(x, y, channels(block)[-1], "the next layer")
-
-    def steps(self, x: float, y: float, block: Block) -> float:
-        count = block[0]
-        for place, group in enumerate(_groups(block[1:])):
-            if place:
-                self.flow(x, y, count, group)
-                y += GAP
-            if isinstance(group, tuple):
-                y = self.fork(x, y, count, group)
-            elif isinstance(group, str):
-                spot = (x, y + STRIP / 2)
-                self.axis.add_patch(Circle(spot, 0.19, facecolor="white", edgecolor=INK, zorder=4))
-                self.text(*spot, group.split(",")[0].removeprefix("from "), fontsize=8)
-                y += STRIP
-            else:
-                for step in group:
-                    y = self.box(x, y, step)
-            count = channels([count, *(group if isinstance(group, list) else [group])])[-1]
-        return y
-
-    def box(self, x: float, y: float, step: str) -> float:
-        height = STRIP if _is_strip(step) else HIGH
-        _, colour, stripes = KINDS[_kind(step)]
-        place: dict[str, Any] = {"xy": (x - WIDE / 2, y), "width": WIDE, "height": height}
-        self.axis.add_patch(_filled(Rectangle(**place), colour, stripes))
-        self.axis.add_patch(Rectangle(**place, fill=False, edgecolor="white", zorder=3))
-        small = 7 if _is_strip(step) else 8
-        self.text(x, y + height / 2, step.split(",")[0], fontsize=small)
-        return y + height
-
-    def fork(self, x: float, y: float, count: int, step: tuple[Any, ...]) -> float:
-        join, *branches = step
-        offsets, sizes = _columns(step)
-        bottom = y + _size([step])[2]
-        top = y + (FORK if _fed([step]) else 0)
-        ends = [channels([count, *branch])[-1] for branch in branches]
-        arrives = x - sum(ends) * self.scale / 2
-        for offset, (_, _, height), branch, end in zip(offsets, sizes, branches, ends, strict=True):
-            column, start, low = x + offset, top, top
-            colour = FLOW if branch or join == "multiply" else SKIP
-            if branch:  # a short one is in the middle between the fork and the join
-                start = top + (bottom - FORK - top - height) / 2
-                low = self.steps(column, start, [count, *branch])
-                if column != x or join == "concat":
-                    beside = 0.14 if isinstance(branch[-1], tuple) else 0  # the sign of a join
-                    self.number(column + beside, bottom - FORK + 0.12, end)
-            elif join != "multiply":
-                self.number(column, (top + bottom) / 2, count)
-            if _fed(branch):
-                self.ribbon([(x, y), (column, top), (column, start)], count, colour)
-                if branch and isinstance(branch[0], str):
-                    self.tip(column, start)
-            to = x
-            if join == "concat":
-                to = arrives + end * self.scale / 2
-                arrives += end * self.scale
-            self.ribbon([(column, low), (column, bottom - FORK), (to, bottom)], end, colour)
-        self.join(x, bottom, join, sum(ends))
-        return bottom
-
-    def join(self, x: float, y: float, join: str, count: int) -> None:
-        if join == "concat":
-            half = max(count * self.scale, 0.78) / 2
-            self.axis.add_patch(Rectangle((x - half, y - 0.1), 2 * half, 0.2, color=INK, zorder=4))
-        else:
-            self.axis.add_patch(Circle((x, y), 0.18, color=INK, zorder=4))
-        symbol = {"add": "+", "multiply": "×", "concat": "concat"}[join]
-        self.text(x, y, symbol, color="white", fontsize=6.5 if join == "concat" else 10)
-
-    def flow(self, x: float, y: float, count: int, to: Any) -> None:
-        """Draw what goes straight down to the next layer, or to where the ways part."""
-        self.ribbon([(x, y), (x, y + GAP)], count, FLOW)
-        self.number(x, y + GAP / 2, count)
-        if not isinstance(to, tuple):
-            self.tip(x, y + GAP)
-
-    def ribbon(self, points: list[tuple[float, float]], count: int, colour: str) -> None:
-        """Draw a ribbon down through the points; it goes sideways halfway between two of them."""
-        if not count:
-            return
-        (first, top), (last, bottom) = points[0], points[-1]
-        # A little longer, so that no light shows between two ribbons.
-        points = [(first, top - 0.02), *points[1:-1], (last, bottom + 0.02)]
-        corners = [points[0]]
-        for (x0, y0), (x1, y1) in itertools.pairwise(points):
-            corners += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
-        vertices, codes = [corners[0]], [Path.MOVETO]
-        for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
-            radius = min(0.25, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
-            vertices += [_towards(corner, before, radius), corner, _towards(corner, after, radius)]
-            codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
-        path = Path([*vertices, corners[-1]], [*codes, Path.LINETO])
-        width = max(count * self.scale, 0.04) * INCHES * 72
-        line = PathPatch(path, fill=False, edgecolor=colour, linewidth=width, capstyle="butt")
-        line.set(joinstyle="round", zorder=1 if colour == SKIP else 2)
-        self.axis.add_patch(line)
-
-    def tip(self, x: float, y: float) -> None:
-        corners = [(x - 0.09, y - 0.14), (x + 0.09, y - 0.14), (x, y)]
-        self.axis.add_patch(Polygon(corners, color="#6B7785", zorder=3))
-
-    def number(self, x: float, y: float, count: int) -> None:
-        right = x + max(count * self.scale, 0.2) / 2 + 0.06
-        self.text(right, y, str(count), ha="left", fontsize=7, color="#555555")
-
-    def text(self, x: float, y: float, words: str, **options: Any) -> None:
-        placed: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 5}
-        self.axis.text(x, y, words, **placed | options)
+def _kind(step: str) -> str:
+    return KINDS.get(step.replace(",", " ").split()[0], "activation")
 
 
-def _filled(patch: Patch, colour: str, stripes: str) -> Patch:
-    patch.set(facecolor=colour, edgecolor=stripes or colour, linewidth=0, zorder=3)
-    patch.set_hatch("///" if stripes else "")
-    return patch
+def _height(step: str) -> float:
+    return THIN if _kind(step) in ("activation", "normalisation, scaling") else LAYER
 
 
-def _towards(start: tuple[float, float], end: tuple[float, float], by: float) -> tuple[float, float]:
-    share = by / (math.dist(start, end) or 1)
-    return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+def _steps(steps: Sequence[Any]) -> Iterator[Any]:
+    for step in steps:
+        yield step
+        if isinstance(step, tuple):
+            for branch in step[1:]:
+                yield from _steps(branch)
+
+
+def _counts(block: Block) -> Iterator[int]:
+    counts = channels(block)
+    yield from counts
+    for step, count in zip(block[1:], counts, strict=False):
+        if isinstance(step, tuple):
+            for branch in step[1:]:
+                yield from _counts([count, *branch])

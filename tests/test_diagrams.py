@@ -41,7 +41,9 @@ def test_a_block_is_read_with_its_branches(model: keras.Model) -> None:
         4,
         ("add", [("concat", gated, ["avg pool 3×3"])], ["grouped 1×1, 12"]),
         "max pool 2×2",
-        "hard sigmoid",
+        "plus",
+        "ReLU6",
+        "times",
         "dense, 5",
         "GELU",
     ]
@@ -49,7 +51,7 @@ def test_a_block_is_read_with_its_branches(model: keras.Model) -> None:
 
 def test_channels_follow_the_layers_of_the_model(model: keras.Model) -> None:
     block = diagrams.read(model, "stem", "end")
-    assert diagrams.channels(block) == [4, 12, 12, 12, 5, 5]
+    assert diagrams.channels(block) == [4, 12, 12, 12, 12, 12, 5, 5]
     assert model.get_layer("added").output.shape[-1] == 12
 
 
@@ -68,22 +70,31 @@ def test_branches_of_different_widths_cannot_be_added() -> None:
         diagrams.channels([256, ("add", ["conv 1×1, 512"], [])])
 
 
+def test_a_block_that_takes_more_than_one_output_is_refused(model: keras.Model) -> None:
+    with pytest.raises(ArgumentError, match=r"'added' takes more.*'depthwise_conv2d'"):
+        diagrams.read(model, "depthwise_conv2d", "added")
+
+
+def test_a_separable_convolution_is_read_as_its_two_parts() -> None:
+    layer = layers.SeparableConv2D(6, 3, activation="relu")
+    keras.Sequential([keras.Input((8, 8, 4)), layer])
+    assert diagrams.describe(layer) == ["depthwise 3×3", "conv 1×1, 6", "ReLU"]
+
+
 def test_a_drawing_has_the_size_of_its_blocks() -> None:
     one = [64, "conv 3×3, 64", "ReLU"]
-    wide = [64, ("concat", one[1:], one[1:], ["from p, 8"], []), "BN"]
+    wide = [64, ("concat", one[1:], one[1:], []), "BN"]
     small, large = (
         Image.open(io.BytesIO(diagrams.draw(blocks).data))
         for blocks in ({"one": one}, {"one": one, "wide": wide})
     )
-    assert large.width > 2 * small.width
+    assert large.width > 1.4 * small.width
     assert large.height > small.height
 
 
-def test_stripes_tell_a_grouped_convolution_from_a_plain_one() -> None:
-    plain, grouped = (
-        np.asarray(Image.open(io.BytesIO(diagrams.draw({"": [64, f"{word} 3×3, 64"]}).data)))
-        for word in ("conv", "grouped")
-    )
-    stripe = [191, 221, 243, 255]
-    assert (grouped == stripe).all(axis=-1).sum() > 100
-    assert not (plain == stripe).all(axis=-1).any()
+def test_a_layer_is_as_wide_as_it_has_channels() -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(diagrams.draw({"": [64, "conv 1×1, 16"]}).data)))
+    drawn = (pixels == [0x86, 0xBD, 0xE6, 255]).all(axis=-1).sum(axis=1)
+    drawn = drawn[drawn > 30]  # without the legend below
+    assert drawn[0] > 3 * drawn[-1]
+    assert (np.diff(drawn.astype(int)) <= 0).all()

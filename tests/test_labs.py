@@ -115,7 +115,7 @@ def test_the_form_that_nbgrader_and_students_need(lab: str) -> None:
     code = code_cells(lab)
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert re.match(rf"# Lab {lab[3]} · .+\n\n\*\*[3-6]\d minutes\*\*", prose)
-    for heading in ("### What you need", "### What you hand in", "## How it is marked"):
+    for heading in ("### What you need", "### What you hand in", "## How it's marked"):
         assert heading in prose
     tests = [cell for cell in code if is_grade(cell)]
     tasks = re.findall(r"^## Task (\d) · (.+) \((\d) points\)$", prose, re.MULTILINE)
@@ -126,7 +126,7 @@ def test_the_form_that_nbgrader_and_students_need(lab: str) -> None:
     assert [(n, title.lower(), p) for n, title, p in tasks] == [
         (n, t.lower(), p) for n, t, p in table
     ]
-    assert f"| **together** | **{sum(points)}** |" in prose
+    assert f"| **total** | **{sum(points)}** |" in prose
     for (number, *_), cell in zip(tasks, tests, strict=True):
         assert grade_id(cell) == f"task{number}_test"
         assert is_locked(cell) and not is_solution(cell)

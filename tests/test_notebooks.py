@@ -28,6 +28,7 @@ REWRITTEN = [
     "06_inceptionv3_freeze_then_finetune",
     "07_inceptionv3_on_an_input_tensor",
     "08_weight_files_h5py",
+    "09_vgg16_from_the_source",
     "10_mobilenet_bottlenecks",
     "11_larger_than_memory",
     "13_scale_out",

@@ -60,6 +60,8 @@ def test_limits_leave_the_networks_that_fit() -> None:
     assert not np.array_equal(everything, shown(explorer))
     explorer.size.value, explorer.load.value = 2000, 0.3
     assert explorer.said.startswith(f"0 of {total}")
+    assert shown(widgets.ZooExplorer(WORK, size_mb=20)).any()
+    assert "EfficientNetLite0" in widgets.ZooExplorer(WORK, size_mb=20).said
 
 
 # --- predictor -----------------------------------------------------------------------------------

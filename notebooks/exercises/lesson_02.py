@@ -12,6 +12,151 @@ from helpers import images
 from helpers.checks import Exercise
 from helpers.errors import ArgumentError
 
+
+def judge_choose(choose: Callable[..., Any], table: pd.DataFrame) -> str | None:
+    """Right: the most accurate within both limits, which themselves are allowed."""
+    cases = [(50, 5), (2000, 100), (30, 0.4), (100, 0.6), (20, 50), (16, 1), (1, 1)]
+    for size_mb, billions in cases:
+        inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
+        expected = inside["top1"].idxmax() if len(inside) else None
+        given = choose(table, size_mb, billions)
+        asked = f"For {size_mb} MB and {billions} billion multiply-adds"
+        if expected is None:
+            if given is not None:
+                return f"{asked} no network is within the limits. Return None; you returned {given!r}."
+            continue
+        if given is None:
+            return f"{asked} you returned None, but {expected} is within the limits. Do you return it?"
+        if not isinstance(given, str):
+            return f"Return the network's name, as text. You returned a {type(given).__name__}."
+        if given not in table.index:
+            return f"There is no network {given!r} in the table."
+        if given not in inside.index:
+            facts = table.loc[given]
+            work = facts["multiply_adds"] / 1e9
+            return f"{asked} you chose {given}, which has {facts['size_mb']:.0f} MB and needs {work:.2f} billion."
+        if inside.loc[given, "top1"] < inside.loc[expected, "top1"]:
+            return f"{asked} you chose {given}, but {expected} is within the limits and more accurate."
+    return None
+
+
+q1 = Exercise(
+    judge_choose,
+    hint="Two conditions combined with & keep some of the rows. What does idxmax of a column give?",
+    solution="""
+        def choose(table, size_mb, billions):
+            small_enough = table["size_mb"] <= size_mb
+            fast_enough = table["multiply_adds"] <= billions * 1e9
+            inside = table[small_enough & fast_enough]
+            if len(inside) == 0:
+                return None
+            return inside["top1"].idxmax()
+    """,
+    right="For 50 MB and 5 billion it's EfficientNetB3.",
+    wrong={
+        "def choose(table, size_mb, billions): return table[table['size_mb'] <= size_mb]['top1'].idxmax()": "needs",
+        """
+        def choose(table, size_mb, billions):
+            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions)]
+            return inside["top1"].idxmax() if len(inside) else None
+        """: "Do you return it",
+        """
+        def choose(table, size_mb, billions):
+            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
+            return inside["multiply_adds"].idxmin() if len(inside) else None
+        """: "more accurate",
+        """
+        def choose(table, size_mb, billions):
+            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
+            return inside.sort_values("top1").iloc[-1]
+        """: "name, as text",
+        """
+        def choose(table, size_mb, billions):
+            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
+            return inside["top1"].idxmax()
+        """: "ValueError",
+    },
+)
+
+MODES = ("caffe", "torch", "tf", "lite", "none")
+
+
+def judge_mode_of(mode_of: Callable[..., Any]) -> str | None:
+    """Right: the mode's name for the five, and "unknown" for anything else."""
+
+    def changing(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+        def preprocess(pixels: np.ndarray) -> np.ndarray:
+            # As Keras's own do, in place on floats.
+            if not isinstance(pixels, np.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
+                raise ValueError(f"expected an array (pictures, rows, columns, 3), got {np.shape(pixels)}")
+            if not np.issubdtype(pixels.dtype, np.floating):
+                raise ValueError(f"expected floats, got {pixels.dtype}")
+            pixels[...] = images.scale(pixels, mode)
+            return pixels
+
+        return preprocess
+
+    for mode in MODES:
+        given = mode_of(changing(mode))
+        if given != mode:
+            return f"For the scaling of mode {mode!r} it returned {given!r}. " + (
+                "Did it compare with pixels that were already changed? Keep a copy."
+                if given == "none"
+                else "Print what becomes of one pixel, such as (255, 128, 0)."
+            )
+    others = {
+        "x / 255": lambda pixels: pixels / 255,
+        "the mean subtracted, without reversing the channels": lambda pixels: (
+            pixels - np.array([123.68, 116.779, 103.939])
+        ),
+        "x / 128 - 1": lambda pixels: pixels / 128 - 1,
+    }
+    for name, preprocess in others.items():
+        given = mode_of(preprocess)
+        if given != "unknown":
+            return f"For {name} it should return 'unknown', and it returned {given!r}. Test more than one value."
+    return None
+
+
+q2 = Exercise(
+    judge_mode_of,
+    hint="One well-chosen pixel is enough: no two modes do the same to it. np.allclose compares arrays of floats.",
+    solution="""
+        def mode_of(preprocess):
+            given = preprocess(orange.copy())
+            for mode, module in modules.items():
+                expected = module.preprocess_input(orange.copy())
+                if np.allclose(given, expected, atol=0.001):
+                    return mode
+            return "unknown"
+    """,
+    right="Try it on the preprocess_input of a network that you use.",
+    wrong={
+        """
+        def mode_of(preprocess):
+            black = preprocess(np.zeros((1, 1, 1, 3)))
+            for mode, module in modules.items():
+                if np.allclose(black, module.preprocess_input(np.zeros((1, 1, 1, 3))), atol=0.001):
+                    return mode
+        """: "more than one value",
+        """
+        def mode_of(preprocess):
+            pixel = orange.copy()
+            given = preprocess(pixel)
+            return "none" if np.allclose(given, pixel) else "unknown"
+        """: "copy",
+        """
+        def mode_of(preprocess):
+            given = preprocess(orange.copy())
+            if given.min() < -2:
+                return "caffe"
+            return "tf" if given.max() <= 3 else "none"
+        """: "Print",
+        "def mode_of(preprocess): return preprocess(orange[0, 0, 0])": "pictures, rows, columns",
+    },
+)
+
+
 FIRST_OF_A_STAGE = [
     256,
     (
@@ -75,9 +220,9 @@ def _only_convolutions(step: Any) -> list[str]:
     return []
 
 
-q1 = Exercise(
+q3 = Exercise(
     judge_block,
-    hint="The shortcut is no longer empty: it has a convolution that makes 512 channels of 256, and BN.",
+    hint="model.summary() lists the layers, conv3_block1_0_conv too. Each knows its kernel_size, strides and filters.",
     solution="""
         main = [
             "conv 1×1 /2, 128", "BN", "ReLU",
@@ -109,149 +254,5 @@ q1 = Exercise(
         main = ["conv 1×1 /2, 64", "BN", "ReLU", "conv 3×3, 64", "BN", "ReLU", "conv 1×1, 512", "BN"]
         my_block = [256, ("add", main, ["conv 1×1 /2, 512", "BN"]), "ReLU"]
         """: "filters",
-    },
-)
-
-MODES = ("caffe", "torch", "tf", "lite", "none")
-
-
-def judge_mode_of(mode_of: Callable[..., Any]) -> str | None:
-    """Right: the mode's name for the five, and None for anything else."""
-
-    def changing(mode: str) -> Callable[[np.ndarray], np.ndarray]:
-        def preprocess(pixels: np.ndarray) -> np.ndarray:
-            # As Keras's own do, in place on floats.
-            if not isinstance(pixels, np.ndarray) or pixels.ndim != 4 or pixels.shape[-1] != 3:
-                raise ValueError(f"expected an array (pictures, rows, columns, 3), got {np.shape(pixels)}")
-            if not np.issubdtype(pixels.dtype, np.floating):
-                raise ValueError(f"expected floats, got {pixels.dtype}")
-            pixels[...] = images.scale(pixels, mode)
-            return pixels
-
-        return preprocess
-
-    for mode in MODES:
-        given = mode_of(changing(mode))
-        if given != mode:
-            return f"For the scaling of mode {mode!r} it returned {given!r}. " + (
-                "Did it compare with pixels that were already changed? Keep a copy."
-                if given == "none"
-                else "Print what becomes of one pixel, such as (255, 128, 0)."
-            )
-    others = {
-        "x / 255": lambda pixels: pixels / 255,
-        "the mean subtracted, without reversing the channels": lambda pixels: (
-            pixels - np.array([123.68, 116.779, 103.939])
-        ),
-        "x / 128 - 1": lambda pixels: pixels / 128 - 1,
-    }
-    for name, preprocess in others.items():
-        given = mode_of(preprocess)
-        if given is not None:
-            return f"For {name} it should return None, and it returned {given!r}. Test more than one value."
-    return None
-
-
-q2 = Exercise(
-    judge_mode_of,
-    hint="Scale one orange pixel with each of the modules, and compare the result with np.allclose.",
-    solution="""
-        def mode_of(preprocess):
-            given = preprocess(orange.copy())
-            for mode, module in modules.items():
-                expected = module.preprocess_input(orange.copy())
-                if np.allclose(given, expected, atol=0.001):
-                    return mode
-            return None
-    """,
-    right="Try it on the preprocess_input of a network that you use.",
-    wrong={
-        """
-        def mode_of(preprocess):
-            black = preprocess(np.zeros((1, 1, 1, 3)))
-            for mode, module in modules.items():
-                if np.allclose(black, module.preprocess_input(np.zeros((1, 1, 1, 3))), atol=0.001):
-                    return mode
-        """: "more than one value",
-        """
-        def mode_of(preprocess):
-            pixel = orange.copy()
-            given = preprocess(pixel)
-            return "none" if np.allclose(given, pixel) else None
-        """: "copy",
-        """
-        def mode_of(preprocess):
-            given = preprocess(orange.copy())
-            if given.min() < -2:
-                return "caffe"
-            return "tf" if given.max() <= 3 else "none"
-        """: "Print",
-        "def mode_of(preprocess): return preprocess(orange[0, 0, 0])": "pictures, rows, columns",
-    },
-)
-
-
-def judge_choose(choose: Callable[..., Any], table: pd.DataFrame) -> str | None:
-    """Right: the most accurate within both limits, which themselves are allowed."""
-    cases = [(50, 5), (2000, 100), (30, 0.4), (100, 0.6), (20, 50), (16, 1), (1, 1)]
-    for size_mb, billions in cases:
-        inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
-        expected = inside["top1"].idxmax() if len(inside) else None
-        given = choose(table, size_mb, billions)
-        asked = f"For {size_mb} MB and {billions} billion multiply-adds"
-        if expected is None:
-            if given is not None:
-                return f"{asked} no network is within the limits. Return None; you returned {given!r}."
-            continue
-        if given is None:
-            return f"{asked} you returned None, but {expected} is within the limits. Do you return it?"
-        if not isinstance(given, str):
-            return f"Return the network's name, as text. You returned a {type(given).__name__}."
-        if given not in table.index:
-            return f"There is no network {given!r} in the table."
-        if given not in inside.index:
-            facts = table.loc[given]
-            work = facts["multiply_adds"] / 1e9
-            return f"{asked} you chose {given}, which has {facts['size_mb']:.0f} MB and needs {work:.2f} billion."
-        if inside.loc[given, "top1"] < inside.loc[expected, "top1"]:
-            return f"{asked} you chose {given}, but {expected} is within the limits and more accurate."
-    return None
-
-
-q3 = Exercise(
-    judge_choose,
-    hint="Keep the rows within both limits; Series.idxmax gives the index of the largest value.",
-    solution="""
-        def choose(table, size_mb, billions):
-            small_enough = table["size_mb"] <= size_mb
-            fast_enough = table["multiply_adds"] <= billions * 1e9
-            inside = table[small_enough & fast_enough]
-            if len(inside) == 0:
-                return None
-            return inside["top1"].idxmax()
-    """,
-    right="For 50 MB and 5 billion it's EfficientNetB3.",
-    wrong={
-        "def choose(table, size_mb, billions): return table[table['size_mb'] <= size_mb]['top1'].idxmax()": "needs",
-        """
-        def choose(table, size_mb, billions):
-            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions)]
-            return inside["top1"].idxmax() if len(inside) else None
-        """: "Do you return it",
-        """
-        def choose(table, size_mb, billions):
-            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
-            return inside["multiply_adds"].idxmin() if len(inside) else None
-        """: "more accurate",
-        """
-        def choose(table, size_mb, billions):
-            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
-            return inside.sort_values("top1").iloc[-1]
-        """: "name, as text",
-        """
-        def choose(table, size_mb, billions):
-            inside = table[(table["size_mb"] <= size_mb) & (table["multiply_adds"] <= billions * 1e9)]
-            return inside["top1"].idxmax()
-        """: "ValueError",
     },
 )

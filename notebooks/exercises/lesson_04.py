@@ -6,48 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from helpers import datasets, images
+from helpers import images
 from helpers.checks import Exercise
 from helpers.errors import PictureError
-
-
-def judge_vectors(vectors: Callable[..., Any], model: Any, preprocess_input: Callable[..., Any]) -> str | None:
-    """Right: averaged features of length 1, for drawings that need no resizing."""
-    folder = datasets.five_classes("test")
-    paths = [folder / name / f"{name}_003.jpg" for name in ("bus", "flower", "horse")]
-    pixels = np.stack([images.load(path) for path in paths]).astype("float32")
-    maps = model.predict(preprocess_input(pixels.copy()), verbose=0)
-    given = vectors(paths)
-    if given is None:
-        return "vectors returned None. Does it end with return?"
-    given = np.asarray(given)
-    channels = maps.shape[-1]
-    if given.shape == maps.shape:
-        return "These are whole maps. Average each over its rows and columns: axes 1 and 2."
-    if given.shape == (3, maps[0].size):
-        return "These are flattened maps. Average each over its positions instead."
-    if given.shape in ((channels,), (1, channels)):
-        return "There is one vector. Return one row for each path."
-    if given.shape != (3, channels):
-        return f"For three paths the shape is {given.shape}. Expected (3, {channels})."
-    average = maps.mean(axis=(1, 2))
-    if _alike(given, average):
-        return "Nearly: divide each row by its own length."
-    if not np.allclose(np.linalg.norm(given, axis=1), 1, atol=1e-3):
-        lengths = ", ".join(f"{length:.2f}" for length in np.linalg.norm(given, axis=1))
-        return f"The rows have the lengths {lengths}. Each should have length 1."
-    if _alike(given, _unit(average)):
-        return None
-    if _alike(given, _unit(maps.max(axis=(1, 2)))):
-        return "That's the maximum of each channel. Take the average."
-    if _alike(given, _unit(model.predict(pixels, verbose=0).mean(axis=(1, 2)))):
-        return "You've forgotten preprocess_input."
-    if _alike(given, _unit(model.predict(pixels / 255, verbose=0).mean(axis=(1, 2)))):
-        return "You've divided by 255. This network wants its own preprocess_input instead."
-    return (
-        "The shape and the lengths are right, the numbers aren't. Does the network get pixels "
-        "from 0 to 255 that went through preprocess_input once?"
-    )
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -58,146 +19,99 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     return np.allclose(one, other, rtol=0.01, atol=1e-3 * float(np.abs(other).max()))
 
 
-q1 = Exercise(
-    judge_vectors,
-    hint="load_img, img_to_array, np.stack; then predict, mean over axes 1 and 2, divide.",
-    solution="""
-        def vectors(paths):
-            arrays = []
-            for path in paths:
-                image = keras.utils.load_img(path, target_size=(224, 224), keep_aspect_ratio=True)
-                arrays.append(keras.utils.img_to_array(image))
-            maps = model.predict(preprocess_input(np.stack(arrays)), verbose=0)
-            average = maps.mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-    """,
-    right="For thousands of files, read and predict a few hundred at a time.",
-    wrong={
-        "def vectors(paths): return feature_maps(read(paths)).mean(axis=(1, 2))": "divide each row",
-        "def vectors(paths): return feature_maps(read(paths))": "whole maps",
-        """
-        def vectors(paths):
-            flat = feature_maps(read(paths)).reshape(len(paths), -1)
-            return flat / np.linalg.norm(flat, axis=1, keepdims=True)
-        """: "flattened",
-        """
-        def vectors(paths):
-            average = feature_maps(read(paths)).mean(axis=(1, 2))
-            return average / np.linalg.norm(average)
-        """: "the lengths",
-        """
-        def vectors(paths):
-            largest = feature_maps(read(paths)).max(axis=(1, 2))
-            return largest / np.linalg.norm(largest, axis=1, keepdims=True)
-        """: "maximum",
-        """
-        def vectors(paths):
-            average = model.predict(read(paths).astype("float32"), verbose=0).mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-        """: "forgotten",
-        """
-        def vectors(paths):
-            average = model.predict(read(paths) / 255, verbose=0).mean(axis=(1, 2))
-            return average / np.linalg.norm(average, axis=1, keepdims=True)
-        """: "divided by 255",
-    },
-)
+def _above(cosine: np.ndarray, least: float) -> set[tuple[int, int]]:
+    """Give the pairs (i, j), i < j, with at least this value."""
+    count = len(cosine)
+    return {(i, j) for i in range(count) for j in range(i + 1, count) if cosine[i, j] >= least}
 
 
-def judge_search(search: Callable[..., Any]) -> str | None:
-    """Right: the order by cosine, without the query, also where the query has copies."""
+def judge_duplicates(duplicates: Callable[..., Any]) -> str | None:
+    """Right: each pair of rows with at least this cosine, once, the smaller number first."""
     random = np.random.default_rng(0)
-    features = random.random((40, 8)) * random.uniform(0.2, 5, (40, 1))
-    query, k = 17, 5
-    cosine = _unit(features) @ _unit(features)[query]
-    order = [row for row in np.argsort(-cosine) if row != query]
-    given = search(query, features.copy(), k)
-    if given is None:
-        return "search returned None. Does it end with return?"
-    rows = np.asarray(given)
-    if rows.ndim != 1:
-        return f"Return {k} row numbers. The shape of what you returned is {rows.shape}."
-    if not np.allclose(rows, np.round(rows)) or rows.dtype == bool:
-        return "Return row numbers, not similarities: np.argsort gives them."
-    if query in rows:
-        return "Your result contains the query itself: similarity 1.00. Leave it out."
-    if len(rows) != k:
-        return f"For k={k} you returned {len(rows)} rows."
-    if rows.tolist() == order[::-1][:k]:
-        return "These are the least similar. np.argsort sorts upwards."
-    by_product = [row for row in np.argsort(-(features @ features[query])) if row != query]
-    by_distance = np.argsort(np.linalg.norm(features - features[query], axis=1))
-    if rows.tolist() == by_product[:k]:
-        return "That's by dot product, which prefers long rows. Divide each row by its length."
-    if rows.tolist() == [row for row in by_distance if row != query][:k]:
-        return "That's by Euclidean distance. Divide each row by its length first."
-    if rows.tolist() != order[:k]:
-        return f"For these features the best row is {order[0]}, you have {rows[0]}."
-    # Copies of the query, before it and after it, that differ in length only.
-    features[[1, 4, 30, 38]] = features[query] * np.array([[2], [4], [0.5], [8]])
-    alike = [1, 4, query, 30, 38]
-    for row in alike:
-        copies = np.asarray(search(row, features.copy(), 4)).tolist()
-        if sorted(copies) != [other for other in alike if other != row]:
-            return (
-                "If the folder has a copy of the query, the query need not come first, and then "
-                "you drop the copy and keep the query. Leave it out by its row number."
-            )
+    features = random.random((12, 16)) * random.uniform(0.3, 3, (12, 1))
+    features[7] = 3 * features[2]
+    features[[9, 11]] = features[0] * np.array([[0.5], [2]])
+    cosine = _unit(features) @ _unit(features).T
+    for least in (0.99, float(np.sort(cosine[np.triu_indices(12, 1)])[40:42].mean())):
+        given = duplicates(features.copy(), least)
+        if given is None:
+            return "duplicates returned None. Does it end with return?"
+        if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1 and len(given[0]) != 2:
+            return "These are two arrays, of rows and of columns: list(zip(rows, columns)) makes pairs."
+        rows = np.asarray(sorted(given) if isinstance(given, set) else given)
+        if rows.dtype == bool or rows.ndim != 2 or rows.shape[1] != 2:
+            return f"Return a list of pairs of row numbers. The shape of what you returned is {rows.shape}."
+        pairs = [(int(one), int(other)) for one, other in rows]
+        if any(one == other for one, other in pairs):
+            return "Your pairs contain a picture with itself, such as (0, 0). Leave those out."
+        if any((other, one) in pairs for one, other in pairs):
+            return "You have each pair twice, as (0, 9) and as (9, 0). Keep one of the two."
+        if any(one > other for one, other in pairs):
+            return "Put the smaller row number first in each pair."
+        expected = _above(cosine, least)
+        if set(pairs) == expected and len(pairs) == len(expected):
+            continue
+        if set(pairs) == _above(features @ features.T, least):
+            return "That's by dot product, which prefers long rows. Divide each row by its length."
+        if set(pairs) == _above(cosine, 0.99):
+            return f"Right for least=0.99, but not for {least:.2f}. Is a number written into it?"
+        missing = sorted(expected - set(pairs))
+        if missing:
+            return f"For least={least:.2f} the pair {missing[0]} is missing."
+        return f"For least={least:.2f} there should be {len(expected)} pairs, you have {len(pairs)}."
     return None
 
 
-q2 = Exercise(
-    judge_search,
-    hint="Normalise all rows, multiply with the query's row, sort downwards, drop the query.",
+q1 = Exercise(
+    judge_duplicates,
+    hint="Normalise the rows; one matrix product gives all cosines; np.triu(…, 1) keeps each pair once.",
     solution="""
-        def search(query, features, k):
+        def duplicates(features, least):
             rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            cosine = rows @ rows[query]
-            cosine[query] = -np.inf
-            return np.argsort(-cosine)[:k]
+            cosine = np.triu(rows @ rows.T, 1)
+            return [tuple(pair) for pair in np.argwhere(cosine >= least)]
+
+        for one, other in duplicates(own_index, 0.8):
+            print(own_paths[one].name, own_paths[other].name)
     """,
-    right="Try search(0, average, 5), or your own pictures: vectors(paths) gives features.",
+    right="Try duplicates(own_index, 0.8), then 0.9, and look at some of the pairs.",
     wrong={
         """
-        def search(query, features, k):
+        def duplicates(features, least):
             rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            return np.argsort(-(rows @ rows[query]))[:k]
-        """: "query itself",
+            return np.argwhere(rows @ rows.T >= least)
+        """: "with itself",
         """
-        def search(query, features, k):
-            product = features @ features[query]
-            product[query] = -np.inf
-            return np.argsort(-product)[:k]
+        def duplicates(features, least):
+            rows = features / np.linalg.norm(features, axis=1, keepdims=True)
+            cosine = rows @ rows.T
+            np.fill_diagonal(cosine, -1)
+            return np.argwhere(cosine >= least)
+        """: "twice",
+        """
+        def duplicates(features, least):
+            rows = features / np.linalg.norm(features, axis=1, keepdims=True)
+            return np.argwhere(np.tril(rows @ rows.T, -1) >= least)
+        """: "smaller row number",
+        """
+        def duplicates(features, least):
+            return np.argwhere(np.triu(features @ features.T, 1) >= least)
         """: "dot product",
         """
-        def search(query, features, k):
-            distance = np.linalg.norm(features - features[query], axis=1)
-            distance[query] = np.inf
-            return np.argsort(distance)[:k]
-        """: "Euclidean",
-        """
-        def search(query, features, k):
+        def duplicates(features, least):
             rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            cosine = rows @ rows[query]
-            return np.argsort(cosine)[:k]
-        """: "least similar",
+            return np.argwhere(np.triu(rows @ rows.T, 1) >= 0.99)
+        """: "written into it",
         """
-        def search(query, features, k):
+        def duplicates(features, least):
             rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            cosine = rows @ rows[query]
-            cosine[query] = -1
-            return np.sort(cosine)[::-1][:k]
-        """: "row numbers",
+            return np.where(np.triu(rows @ rows.T, 1) >= least)
+        """: "two arrays",
         """
-        def search(query, features, k):
+        def duplicates(features, least):
             rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            return np.argsort(-(rows @ rows[query]))[1 : k + 1]
-        """: "by its row number",
-        """
-        def search(query, features, k):
-            rows = features / np.linalg.norm(features, axis=1, keepdims=True)
-            return np.argsort(-(rows @ rows[query]))[1:k]
-        """: "For k=5",
+            return np.triu(rows @ rows.T, 1) >= least
+        """: "list of pairs",
     },
 )
 
@@ -223,7 +137,7 @@ def judge_three(three: Sequence[str | Path], model: Any, preprocess_input: Calla
     return None
 
 
-q3 = Exercise(
+q2 = Exercise(
     judge_three,
     hint="In the rows of neighbours above, what did the dinosaur and the elephant find?",
     solution="""
@@ -235,9 +149,67 @@ q3 = Exercise(
     """,
     right="Keep the three: they show what the network goes by better than any average.",
     wrong={
-        "three = [collection.paths()[423], collection.paths()[nearest[423][0]], elephant]": "agrees",
-        "three = [elephant, elephant, collection.paths()[0]]": "same picture",
-        "three = elephant": "list of three",
-        'three = [elephant, "no_such_file.jpg", elephant]': "no such file",
+        "three = [collection.paths()[423], collection.paths()[nearest[423][0]], collection.paths()[223]]": "agrees",
+        "three = [collection.paths()[0], collection.paths()[0], collection.paths()[1]]": "same picture",
+        "three = collection.paths()[0]": "list of three",
+        'three = [collection.paths()[0], "no_such_file.jpg", collection.paths()[1]]': "no such file",
+    },
+)
+
+
+def judge_gem(gem: Callable[..., Any]) -> str | None:
+    """Right: the generalised mean over the positions, each row of length 1."""
+    maps = 4 * np.random.default_rng(0).random((6, 4, 5, 8)).astype("float32") ** 3
+    given = gem(maps.copy(), 3)
+    if given is None:
+        return "gem returned None. Does it end with return?"
+    given = np.asarray(given)
+    if given.shape == maps.shape:
+        return "These are whole maps. Average over rows and columns: axes 1 and 2."
+    if given.shape != (6, 8):
+        return f"For maps of shape {maps.shape} you returned {given.shape}. Expected (6, 8)."
+    powers = (maps**3).mean(axis=(1, 2))
+    if not np.allclose(np.linalg.norm(given, axis=1), 1, atol=1e-3):
+        if _alike(given, powers ** (1 / 3)):
+            return "Nearly: divide each row by its own length."
+        lengths = ", ".join(f"{length:.2f}" for length in np.linalg.norm(given, axis=1)[:3])
+        return f"The rows have the lengths {lengths}, … Each should have length 1."
+    if _alike(given, _unit(powers)):
+        return "You've forgotten the root: raise the average to the power 1 / p."
+    if _alike(given, _unit(maps.mean(axis=(1, 2)))):
+        return "That's the plain average. Raise to the power p first, then average."
+    if _alike(given, _unit(maps.max(axis=(1, 2)))):
+        return "That's the maximum, whatever p is."
+    if _alike(given, _unit((maps ** (1 / 3)).mean(axis=(1, 2)) ** 3)):
+        return "The other way round: first the power p, after averaging the power 1 / p."
+    if not _alike(given, _unit(powers ** (1 / 3))):
+        return "For p = 3 the numbers differ: power p, average over axes 1 and 2, power 1 / p, length 1."
+    if not _alike(np.asarray(gem(maps.copy(), 1)), _unit(maps.mean(axis=(1, 2)))):
+        return "Right for p = 3, but with p = 1 it should be the average. Is 3 written into it?"
+    return None
+
+
+q3 = Exercise(
+    judge_gem,
+    hint="maps**p, mean over axes 1 and 2, ** (1 / p), and unit() from above.",
+    solution="""
+        def gem(maps, p):
+            powers = (maps**p).mean(axis=(1, 2))
+            return unit(powers ** (1 / p))
+
+        for p in [1, 2, 3, 5, 10]:
+            print(p, precision(neighbours(gem(maps, p))).mean())
+    """,
+    right="Which p is best? Is that p chosen on the queries that it is judged on?",
+    wrong={
+        "def gem(maps, p): return unit((maps**p).mean(axis=(1, 2)))": "the root",
+        "def gem(maps, p): return (maps**p).mean(axis=(1, 2)) ** (1 / p)": "its own length",
+        "def gem(maps, p): return (maps**p).mean(axis=(1, 2))": "have the lengths",
+        "def gem(maps, p): return unit((maps.mean(axis=(1, 2)) ** p) ** (1 / p))": "plain average",
+        "def gem(maps, p): return unit(maps.max(axis=(1, 2)))": "maximum",
+        "def gem(maps, p): return unit((maps ** (1 / p)).mean(axis=(1, 2)) ** p)": "way round",
+        "def gem(maps, p): return unit((maps**3).mean(axis=(1, 2)) ** (1 / 3))": "written into it",
+        "def gem(maps, p): return (maps**p) ** (1 / p)": "whole maps",
+        "def gem(maps, p): return unit((maps**p).mean(axis=-1).reshape(len(maps), -1) ** (1 / p))": "Expected (6, 8)",
     },
 )

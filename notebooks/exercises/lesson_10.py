@@ -107,7 +107,7 @@ def judge_overconfidence(overconfidence: Callable[..., Any]) -> str | None:
     return None
 
 
-q2 = Exercise(
+q3 = Exercise(
     judge_overconfidence,
     hint=(
         "The mean over pictures of the largest probability, minus the share of pictures whose "
@@ -191,7 +191,7 @@ def judge_train_on_folder(train_on_folder: Callable[[Path], Any], network: Any) 
     return None
 
 
-q3 = Exercise(
+q2 = Exercise(
     judge_train_on_folder,
     hint=(
         "Into a new temporary folder: bottlenecks.extract(folder, file, network). Read features, "

@@ -12,9 +12,7 @@ from helpers import datasets
 from helpers.checks import Exercise, same
 
 
-def judge_extract_on(
-    extract_on: Callable[..., Any], client: Any, features_of: Callable[..., Any]
-) -> str | None:
+def judge_extract_on(extract_on: Callable[..., Any], client: Any, features_of: Callable[..., Any]) -> str | None:
     """Right: row i has the features of path i, for a number of pictures that is no multiple."""
     paths = datasets.class_folders(datasets.five_classes("test")).paths()[::4]
     expected = client.submit(features_of, paths, pure=False).result()
