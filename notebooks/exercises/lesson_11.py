@@ -206,6 +206,7 @@ q3 = Exercise(
                     file["labels"] = pictures.labels
                     file["filenames"] = list(pictures.files)
                     file["done"] = np.zeros(len(paths), dtype=bool)
+                    file.flush()
                 rows_to_do = np.flatnonzero(~file["done"][:])
                 for start in range(0, len(rows_to_do), 25):
                     rows, loaded = [], []
