@@ -61,7 +61,7 @@ def todays_reset(model: keras.Model) -> keras.Model:
         return layer.__class__.from_config(config)
 
     clone = keras.models.clone_model(model, clone_function=built_anew)
-    for layer in model.layers:
+    for layer in model.layers[1:]:
         arrays = layer.get_weights()
         if layer.name in GRUS:  # a second bias, which was not there
             arrays[2] = np.stack([arrays[2], np.zeros_like(arrays[2])])
