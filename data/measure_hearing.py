@@ -190,7 +190,7 @@ def train_crnn(x: Data, y: Data, rate: float) -> tuple[float, np.ndarray]:
     model = small_crnn(x["train"].shape[1:], rate)
     stop = keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)
     history = model.fit(
-        x["train"], y["train"], batch_size=20, epochs=60, verbose=0,
+        x["train"], y["train"], batch_size=20, epochs=150, verbose=0,
         validation_data=(x["validation"], y["validation"]), callbacks=[stop],
     )  # fmt: skip
     return min(history.history["val_loss"]), model.predict(x["test"], verbose=0)
