@@ -123,7 +123,7 @@ def main() -> None:
                 clip = prepare(read_spectrogram(options.clips / f"bensound-{name}.npy"))
                 tags = model.predict(clip[np.newaxis], verbose=0)[0]
                 for tag, probability in zip(TAGS, tags, strict=True):
-                    writer.writerow([reading, name, tag, f"{probability:.4f}"])
+                    writer.writerow([reading, name, tag, f"{probability:.6f}"])
                 best = ", ".join(f"{TAGS[k]} {tags[k]:.3f}" for k in np.argsort(-tags)[:5])
                 print(f"{reading}, {name}: {best}", flush=True)
 

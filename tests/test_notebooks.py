@@ -29,6 +29,7 @@ REWRITTEN = [
     "07_inceptionv3_on_an_input_tensor",
     "08_weight_files_h5py",
     "10_mobilenet_bottlenecks",
+    "12_music_tagger",
     "14_since_keras_2",
 ]
 MOST_CELLS = 48  # that a learner sees: about 45
