@@ -244,18 +244,22 @@ def standardised(x: Data, spectrograms: bool) -> Data:
 
 def prepared(numbers: np.ndarray) -> Data:
     """Return the clips' spectrograms, labels and features, computed once and kept."""
-    if not KEPT.is_file():
+    found: Data = {}
+    if KEPT.is_file():
+        with np.load(KEPT) as kept:
+            found = dict(kept)
+    else:
         clips = [make_clip(int(number)) for number in tqdm(numbers)]
-        decibels = np.stack([to_decibels(sound) for sound, _ in clips])
-        found = {"numbers": numbers, "decibels": decibels}
+        found["decibels"] = np.stack([to_decibels(sound) for sound, _ in clips])
         found["labels"] = np.stack([present for _, present in clips]).astype("float32")
-        for weights in ("imagenet", None):
-            for block, values in features(decibels, weights, 0).items():
-                found[f"{weights} {block}"] = values
-        KEPT.parent.mkdir(exist_ok=True)
-        np.savez(KEPT, **found)  # type: ignore[arg-type]
-    with np.load(KEPT) as kept:
-        return dict(kept)
+    networks = {"pretrained": ("imagenet", 0)} | {f"random {seed}": (None, seed) for seed in SEEDS}
+    for name, (weights, seed) in networks.items():
+        if f"{name} top" not in found:
+            for block, values in features(found["decibels"], weights, seed).items():
+                found[f"{name} {block}"] = values
+            KEPT.parent.mkdir(exist_ok=True)
+            np.savez(KEPT, **found)  # type: ignore[arg-type]
+    return found
 
 
 def measure(done: set[tuple[str, int, int, str]], sizes: tuple[int, ...], seeds: range) -> None:
@@ -276,10 +280,8 @@ def measure(done: set[tuple[str, int, int, str]], sizes: tuple[int, ...], seeds:
         "mean and deviation": np.concatenate([mean, spread], axis=1),
         "CRNN": decibels[..., np.newaxis],
     }
-    for kind in ("imagenet", "None"):
-        name = "pretrained" if kind == "imagenet" else "random"
-        for block in BLOCKS:
-            inputs[f"{name} {block}"] = data[f"{kind} {block}"]
+    for block in BLOCKS:
+        inputs[f"pretrained {block}"] = data[f"pretrained {block}"]
 
     def best(method: str, size: int, seed: int) -> tuple[float, float, np.ndarray, np.ndarray]:
         """Return the validation loss, the chosen setting, the test labels and the answers."""
@@ -289,7 +291,11 @@ def measure(done: set[tuple[str, int, int, str]], sizes: tuple[int, ...], seeds:
             "test": [place[n] for n in numbers["test"]],
         }
         y = {split: labels[of] for split, of in rows.items()}
-        x = {split: inputs[method][of] for split, of in rows.items()}
+        if method.startswith("random"):  # each seed has random weights of its own
+            values = data[method.replace("random", f"random {seed}")]
+        else:
+            values = inputs[method]
+        x = {split: values[of] for split, of in rows.items()}
         x = standardised(x, spectrograms=method == "CRNN")
         results = []
         for rate in CRNN_RATES if method == "CRNN" else HEAD_RATES:
