@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import sys
 import wave
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from helpers import weights, zoo
+from helpers import datasets, weights, zoo
 from helpers.applications import music_tagger_crnn
 from helpers.applications.music_tagger_crnn import (
     TAGS,
@@ -60,6 +61,18 @@ def authors() -> keras.Model:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_tags(authors: keras.Model, name: str) -> None:
     assert said(authors, clip(name)) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_lessons_table_has_the_published_tags(name: str) -> None:
+    with (datasets.DATA / "old_tagger.csv").open(newline="", encoding="utf-8") as file:
+        rows = [
+            r for r in csv.DictReader(file) if (r["reading"], r["clip"]) == ("as published", name)
+        ]
+    assert tuple(row["tag"] for row in rows) == TAGS
+    best = sorted(rows, key=lambda row: -float(row["probability"]))[:5]
+    found = ", ".join(f"{row['tag']} {float(row['probability']):.3f}" for row in best)
+    assert found == PUBLISHED[name]
 
 
 @needs_the_authors_file

@@ -31,6 +31,7 @@ REWRITTEN = [
     "09_vgg16_from_the_source",
     "10_mobilenet_bottlenecks",
     "11_larger_than_memory",
+    "12_music_tagger",
     "13_scale_out",
     "14_since_keras_2",
 ]
