@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from calibration import calibrate_batch_norm
 from scipy.linalg import LinAlgWarning
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
@@ -52,11 +53,8 @@ def network(seed: int | None, pictures: np.ndarray) -> keras.Model:
         weights=weights, include_top=False, pooling="avg", input_shape=(224, 224, 3)
     )
     if seed is not None:
-        for layer in base.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.0  # the averages become those of the next batch
         rows = np.random.default_rng(seed).choice(len(pictures), 100, replace=False)
-        base(preprocess_input(pictures[rows]), training=True)
+        calibrate_batch_norm(base, preprocess_input(pictures[rows]))
     return base
 
 

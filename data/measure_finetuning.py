@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import calibrate_batch_norm
 
 from helpers import engine, finetune
 from helpers.applications.efficientnet_lite import EfficientNetLite0, preprocess_input
@@ -126,10 +127,7 @@ def network(weights: str | None, seed: int) -> keras.Model:
     base = EfficientNetLite0(include_top=False, weights=weights, input_shape=(*SIZE, 3))
     if weights is None:
         batch, _ = next(iter(training_pictures(seed, batch_size=100)[0]))
-        norms = [x for x in base.layers if isinstance(x, layers.BatchNormalization)]
-        for layer in norms:
-            layer.momentum = 0.0  # the averages become those of the next batch
-        base(preprocess_input(batch), training=True)
+        calibrate_batch_norm(base, preprocess_input(batch))
     return base
 
 

@@ -14,6 +14,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from calibration import calibrate_batch_norm
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -61,11 +62,8 @@ def network(seed: int, pictures: np.ndarray) -> keras.Model:
     """Return a network with random weights whose BatchNorm layers know these pictures."""
     keras.utils.set_random_seed(seed)
     base = EfficientNetLite0(weights=None, include_top=False, input_shape=(224, 224, 3))
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # the averages become those of the next batch
     some = np.random.default_rng(seed).choice(len(pictures), 100, replace=False)
-    base(preprocess_input(pictures[some]), training=True)
+    calibrate_batch_norm(base, preprocess_input(pictures[some]))
     return base
 
 

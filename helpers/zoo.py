@@ -242,7 +242,8 @@ def wrap(name: str, model: "keras.Model") -> Network:
             f"{name}: expected a model of one input size, got {model.input_shape[1:]}. "
             "Give input_shape=(size, size, 3) when you build it."
         )
-    return Network(find(name).name, model, find(name), rows, "built by the caller")
+    entry = find(name)
+    return Network(entry.name, model, entry, rows, "built by the caller")
 
 
 def build(name: str, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":

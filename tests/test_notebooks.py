@@ -17,24 +17,6 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 # JupyterLab keeps a copy of whatever is opened.
 NOTEBOOKS = sorted(set(FOLDER.rglob("*.ipynb")) - set(FOLDER.rglob(".ipynb_checkpoints/*")))
 LESSONS = [path for path in NOTEBOOKS if path.parent == FOLDER]
-# Lessons of the second edition. The list grows until it has all of them, and then goes.
-REWRITTEN = [
-    "00_start_here",
-    "01_what_pretraining_buys",
-    "02_the_model_zoo",
-    "03_predict",
-    "04_vgg16_features",
-    "05_vgg19_intermediate_features",
-    "06_inceptionv3_freeze_then_finetune",
-    "07_inceptionv3_on_an_input_tensor",
-    "08_weight_files_h5py",
-    "09_vgg16_from_the_source",
-    "10_mobilenet_bottlenecks",
-    "11_larger_than_memory",
-    "12_music_tagger",
-    "13_scale_out",
-    "14_since_keras_2",
-]
 MOST_CELLS = 48  # that a learner sees: about 45
 PATHS = re.compile(r"/(home|root|Users|tmp|work|mnt|opt)/|[A-Z]:\\\\|site-packages|127\.0\.0\.1:")
 Cell = nbformat.NotebookNode
@@ -59,7 +41,7 @@ def must_show(last: ast.stmt) -> bool:
     return isinstance(value, ast.Name | ast.Subscript | ast.Tuple)
 
 
-def faults(cell: Cell, lesson: bool, rewritten: bool) -> list[str]:
+def faults(cell: Cell, lesson: bool) -> list[str]:
     """What is wrong with a stored code cell, in words."""
     try:
         tree = ast.parse(cell.source)
@@ -86,9 +68,9 @@ def faults(cell: Cell, lesson: bool, rewritten: bool) -> list[str]:
         and any(isinstance(node, ast.Assert) for node in ast.walk(tree)),
         "is a check in sight": check and not hidden,
         "is a check that prints": check and cell.outputs,
-        "has a picture without alt text": rewritten
+        "has a picture without alt text": lesson
         and not all(output.metadata.get(kind, {}).get("alt") for output, kind in pictures),
-        "has no commented import": rewritten and not can_be_swapped(cell.source),
+        "has no commented import": lesson and not can_be_swapped(cell.source),
     }
     return [fault for fault, seen in found.items() if seen]
 
@@ -103,13 +85,13 @@ def can_be_swapped(source: str) -> bool:
 
 @each_notebook
 def test_every_cell_is_a_test(path: Path) -> None:
-    kind = {"lesson": path in LESSONS, "rewritten": path.stem in REWRITTEN}
-    assert not {cell.source: found for cell in code_cells(path) if (found := faults(cell, **kind))}
+    lesson = path in LESSONS
+    assert not {c.source: found for c in code_cells(path) if (found := faults(c, lesson))}
 
 
-@pytest.mark.parametrize("name", REWRITTEN)
-def test_a_lesson_is_short_enough(name: str) -> None:
-    assert sum(not is_check(cell) for cell in code_cells(FOLDER / f"{name}.ipynb")) <= MOST_CELLS
+@each_lesson
+def test_a_lesson_is_short_enough(path: Path) -> None:
+    assert sum(not is_check(cell) for cell in code_cells(path)) <= MOST_CELLS
 
 
 @each_lesson
@@ -158,14 +140,14 @@ FAULTY: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("fault", "source", "fields"), FAULTY)
 def test_the_audit_sees_each_fault(fault: str, source: str, fields: dict[str, Any]) -> None:
     cell = nbformat.v4.new_code_cell(source, **{"execution_count": 1} | fields)
-    (found,) = faults(cell, lesson=True, rewritten=True)
+    (found,) = faults(cell, lesson=True)
     assert fault in found
 
 
 def test_the_audit_lets_a_sound_cell_pass() -> None:
     for metadata in ({}, CHECK):
         cell = nbformat.v4.new_code_cell("x = 1", execution_count=1, metadata=metadata)
-        assert not faults(cell, lesson=True, rewritten=True)
+        assert not faults(cell, lesson=True)
 
 
 def test_the_tables_of_lessons_agree_with_each_other_and_with_the_lessons() -> None:
@@ -176,4 +158,4 @@ def test_the_tables_of_lessons_agree_with_each_other_and_with_the_lessons() -> N
     for row in rows:
         name, minutes = re.findall(r"\((\w+)\.ipynb\) \| (\d+) \|", row)[0]
         opening = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells[0].source
-        assert name not in REWRITTEN or f"About {minutes} minutes" in opening
+        assert f"About {minutes} minutes" in opening

@@ -124,9 +124,9 @@ def judge_chunk_shape(chunk_shape: tuple[int, ...]) -> str | None:
     for_picture = chunks[1] * chunks[2] * chunks[3] * size / (7 * 7 * 1280)
     for_channel = chunks[0] * chunks[1] * chunks[2] * size / (500 * 7 * 7)
     if for_picture > 20:
-        return f"Whoever reads one picture decompresses {for_picture:.0f} times as much."
+        return f"A reader of one picture decompresses {for_picture:.0f} times as much."
     if for_channel > 20:
-        return f"Whoever reads one channel decompresses {for_channel:.0f} times as much."
+        return f"A reader of one channel decompresses {for_channel:.0f} times as much."
     if 4 * size < 10_000:
         return f"A chunk of yours has {4 * size:,} bytes: that makes very many chunks."
     return None

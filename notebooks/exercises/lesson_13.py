@@ -92,7 +92,7 @@ def judge_seconds_to_finish(
         if not same(given, expected, tolerance=1e-6):
             shown = f"{sizes[:3]} …" if len(sizes) > 5 else f"{sizes}"
             if len(sizes) == 100 and same(given, 10.0, tolerance=1e-6):
-                return "Your machines get equal numbers of batches. Give each to whoever is free."
+                return "Your machines get equal numbers of batches. Give each to a machine that is free."
             return f"For speeds {speeds} and sizes {shown} it gives {given:.2f} seconds, not {expected:.2f}."
     return None
 
