@@ -225,7 +225,7 @@ def test_a_server_that_drips_or_never_answers_is_given_up(
     with pytest.raises(DownloadError, match="sent less than 64 kB in 1 s"):
         fetch(bad, keep)
     fetch(bad, keep, [bad.url, serve({NAME: GOOD}).url])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 # --- resuming ------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def test_four_processes_end_with_the_good_file(serve: Serve, keep: Path, tmp_pat
     log = tmp_path / "log"
 
     def when_all_wait(handler: BaseHTTPRequestHandler) -> None:
-        for _ in range(500):
+        for _ in range(5000):
             if log.read_text().count("waiting for it") < 3:
                 time.sleep(0.02)
         head(handler, 200, len(GOOD))
@@ -404,12 +404,12 @@ def test_a_stopped_process_frees_its_lock_and_its_bytes_are_used(
 ) -> None:
     server = serve({NAME: half_and_wait})
     process, part = start(server, keep), keep / f"{NAME}.part"
-    for _ in range(1000):
+    for _ in range(5000):
         if part.is_file() and part.stat().st_size > 100_000:
             break
         time.sleep(0.02)
     process.send_signal(how)
-    stderr = process.communicate(timeout=10)[1]
+    stderr = process.communicate(timeout=120)[1]
     assert ("KeyboardInterrupt" in stderr) == (how == signal.SIGINT)
     assert part.is_file()
     fetch(server, keep)

@@ -657,7 +657,7 @@ def test_a_flipped_bit_where_keras_3_keeps_its_texts(tmp_path: Path) -> None:
     crashes = [8 * (attribute + 9) + bit for bit in (1, 2, 3)]
     command = [sys.executable, "-c", READ_ALL, str(tmp_path / "x.weights.h5")]
     command += map(str, loops + crashes)
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert found.stdout.split() == ["refused"] * len(loops) + ["read"] * len(crashes), found.stderr
 
 

@@ -56,7 +56,7 @@ def start_lab(folder: Path, root: Path = ROOT) -> Iterator[Lab]:
         )
         try:
             facts = None
-            until = time.monotonic() + 60
+            until = time.monotonic() + 120
             while facts is None and process.poll() is None and time.monotonic() < until:
                 time.sleep(0.1)
                 for path in folder.glob("jpserver-*.json"):
@@ -89,7 +89,7 @@ def listening(pid: int) -> set[tuple[str, int]]:
 
 
 def answer(lab: Lab, path: str, token: str = "", host: str = "", method: str = "GET") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=60)
     headers = {"Host": host or f"127.0.0.1:{lab.port}"}
     if token:
         headers["Authorization"] = f"token {token}"
