@@ -58,7 +58,7 @@ def run(book: nbformat.NotebookNode, bar: tqdm) -> None:
         cell.metadata.pop("execution", None)
     NotebookClient(
         book,
-        timeout=600,
+        timeout=1800,
         kernel_name="python3",
         resources={"metadata": {"path": str(HERE)}},
         record_timing=False,

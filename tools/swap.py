@@ -100,7 +100,7 @@ def run(book: nbformat.NotebookNode, folder: Path, home: Path) -> str:
     search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"KERAS_HOME": str(home), "PYTHONPATH": search}
     resources = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(book, timeout=600, kernel_name="python3", resources=resources)
+    client = NotebookClient(book, timeout=1800, kernel_name="python3", resources=resources)
     try:
         client.execute(env=env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
