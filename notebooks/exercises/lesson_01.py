@@ -51,7 +51,7 @@ q1 = Exercise(
                 layer.trainable = False
             return keras.Sequential([base, keras.layers.Dense(5)])
     """,
-    right="Compile it, fit it as above, and see where its validation accuracy lies.",
+    right="Compile it and fit it as above. Over five seeds it lies between freezing and fine-tuning.",
     wrong={
         """
         def last_layer_model(weights):
