@@ -168,7 +168,8 @@ def judge_classify(classify: Callable[..., Any], model: Any, class_names: Sequen
         return None
     return (
         f"For {paths[0].name} you returned {given[0][0]} with {given[0][1]:.2f}, which isn't what the "
-        "model says. It takes pixels from 0 to 255: preprocessing is inside, so don't scale them again."
+        "model says. It takes pixels from 0 to 255: preprocessing is inside, so don't scale them again. "
+        "Resize with load_img, as classify.py does."
     )
 
 
@@ -197,7 +198,7 @@ def _fits(
 
 q3 = Exercise(
     judge_classify,
-    hint="The program classify.py, a few cells above, does it for another model and other names.",
+    hint="The program classify.py does the same. Leave out the loading, and return the pair instead of printing it.",
     solution="""
         def classify(path):
             image = keras.utils.load_img(
