@@ -17,7 +17,7 @@ Written are, from all that is kept there:
   makes of the loss, see `cooled`;
 - riddle_runs.csv: a row for each run, see `summary`;
 - riddle_logits.csv: what the softmax of the recipe and the sound head gets for each validation
-  drawing, after the last epoch;
+  drawing, after the epoch of the least validation loss and after the last epoch;
 - riddle_first.csv: the loss before each of the first sixteen steps, see `FIRST`.
 
 MobileNet is Keras's, alpha = 0.25. Its published weights, mobilenet_2_5_224_tf_no_top.h5, are taken
@@ -326,10 +326,11 @@ def write() -> None:
                         row |= {"temperature": _short(temperature), "cooled_loss": _short(loss)}
                         histories.append(key | {"epoch": epoch} | row)
                 if name in ("recipe", "sound head"):
-                    last = run["logits"][-1].tolist()
-                    for label, values in zip(run["labels"].tolist(), last, strict=True):
-                        named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
-                        logits.append(key | {"label": label} | named)
+                    for epoch in ends:
+                        there = run["logits"][run["epochs"].tolist().index(epoch)].tolist()
+                        for label, values in zip(run["labels"].tolist(), there, strict=True):
+                            named = {c: f"{v:.2f}" for c, v in zip(classes, values, strict=True)}
+                            logits.append(key | {"epoch": epoch, "label": label} | named)
     first: list[dict[str, Any]] = []
     for network, name, seed in itertools.product(NETWORKS, FIRST, range(SEEDS)):
         path = kept_at(network, name, seed, "first")
