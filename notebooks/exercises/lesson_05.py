@@ -134,7 +134,7 @@ q2 = Exercise(
         def measure(picture, mask):
             return mask.mean()  # how large the subject is
     """,
-    right="For the subject's size you must know what the subject is.",
+    right="Was that learned? Only the same probe on random networks, the lesson's control, could tell.",
     wrong={
         "def measure(picture, mask): return picture.mean()": "first layer tells it better",
         "def measure(picture, mask): return 1.0": "same for all",
