@@ -12,10 +12,10 @@ trained by one rule: Adam, batches of 20, until the loss on the validation clips
 ten epochs, or 150 epochs. The learning rate is searched by the same loss: it begins with 0.001 and
 0.003 and goes on by steps of about three, in the better direction, as long as the loss falls. The
 test clips are the same for all seeds, and each chosen model is scored on them once: a row for each
-tag. Which block of EfficientNet-Lite0 is read besides its last is chosen by the validation loss with
+tag. Which block of EfficientNet-Lite0 is read besides its last is chosen by the validation loss at
 120 clips: the rows without a tag. "pretrained top, reduced" is its last layer's 1280 numbers,
 reduced to as many as the chosen block has by the training clips' principal components. The random
-networks' BatchNorm has the statistics of 40 clips, without their labels.
+networks' BatchNorm has the statistics of 40 test clips, without their labels.
 """
 
 import argparse
@@ -226,7 +226,10 @@ def train_head(x: Data, y: Data, rate: float) -> tuple[float, np.ndarray]:
         shuffled = order.permutation(len(y["train"]))
         for at in range(0, len(shuffled), BATCH):
             step += 1
-            batch, truth = x["train"][shuffled[at : at + BATCH]], y["train"][shuffled[at : at + BATCH]]
+            batch, truth = (
+                x["train"][shuffled[at : at + BATCH]],
+                y["train"][shuffled[at : at + BATCH]],
+            )
             error = 1 / (1 + np.exp(-(batch @ weights[:-1] + weights[-1]))) - truth
             error /= truth.size
             gradient = np.concatenate([batch.T @ error, error.sum(axis=0, keepdims=True)])
