@@ -11,12 +11,12 @@ seed all methods get the same clips, a quarter as many for validation as for tra
 trained by one rule: Adam, batches of 20, until the loss on the validation clips hasn't fallen for
 ten epochs, or 150 epochs. The learning rate is chosen by the same loss: the better of 0.001 and
 0.003, and for all but the CRNN, which takes long to train, the search goes on in that direction by
-steps of about three, up to 0.1 and down to 0.0001, as long as the loss falls. The
-test clips are the same for all seeds, and each chosen model is scored on them once: a row for each
-tag. Which block of EfficientNet-Lite0 is read besides its last is chosen by the validation loss at
-120 clips: the rows without a tag. "pretrained top, reduced" is its last layer's 1280 numbers,
-reduced to as many as the chosen block has by the training clips' principal components. The random
-networks' BatchNorm has the statistics of 40 test clips, without their labels.
+steps of about three, up to 0.1 and down to 0.0001, as long as the loss falls. The test clips are
+the same for all seeds, and each chosen model is scored on them once: a row for each tag. Which
+block of EfficientNet-Lite0 is read besides its last is chosen by the validation loss at 120 clips:
+the rows without a tag. "pretrained top, reduced" is its last layer's 1280 numbers, reduced to as
+many as the chosen block has by the training clips' principal components. The random networks'
+BatchNorm has the statistics of 40 test clips, without their labels.
 """
 
 import argparse
