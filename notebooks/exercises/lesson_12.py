@@ -219,7 +219,7 @@ def judge_no_bass(my_sound: Any, hear: Callable[..., dict[str, float]]) -> str |
     share = power[low].sum() / power.sum()
     if share > 0.05:
         return f"Your sound has low tones in it: {share:.0%} of its energy is below 200 Hz."
-    found = hear(my_sound)
+    found = hear(my_sound if isinstance(my_sound, str | Path) else samples)
     said = ", ".join(f"{tag} {probability:.2f}" for tag, probability in found.items())
     print(f"It hears: {said}")
     if found["bass"] <= 0.5:
