@@ -1,4 +1,4 @@
-"""Exercises of lesson 12: hidden notes, an old recurrent layer, and a tagger that is fooled."""
+"""Exercises of lesson 12: hidden notes, a score by hand, and a tagger that is fooled."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -110,101 +110,93 @@ q1 = Exercise(
 )
 
 
-def _hard_sigmoid(x: np.ndarray, slope: float = 0.2) -> np.ndarray:
-    return np.clip(slope * x + 0.5, 0, 1)
+def _wins(has_tag: np.ndarray, scores: np.ndarray, tie: float = 0.5) -> float:
+    """Return the share of pairs in which the clip that has the tag gets the higher score."""
+    with_tag, without = scores[has_tag == 1], scores[has_tag == 0]
+    higher = with_tag[:, np.newaxis] > without
+    equal = with_tag[:, np.newaxis] == without
+    return float((higher + tie * equal).mean())
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def _step(
-    x: np.ndarray,
-    state: np.ndarray,
-    w: dict[str, np.ndarray],
-    u: dict[str, np.ndarray],
-    b: dict[str, np.ndarray],
-    gate: Callable[[np.ndarray], np.ndarray] = _hard_sigmoid,
-    reset_after: bool = False,
-    keep: bool = True,
-) -> np.ndarray:
-    z = gate(x @ w["z"] + state @ u["z"] + b["z"])
-    r = gate(x @ w["r"] + state @ u["r"] + b["r"])
-    recurrent = r * (state @ u["h"]) if reset_after else (r * state) @ u["h"]
-    candidate = np.tanh(x @ w["h"] + recurrent + b["h"])
-    return z * state + (1 - z) * candidate if keep else (1 - z) * state + z * candidate
-
-
-def judge_gru_step(gru_step: Callable[..., Any]) -> str | None:
-    """Right: a step of Keras 1's GRU, for one sound or for a batch."""
+def judge_auc(auc: Callable[..., Any]) -> str | None:
+    """Right: the area under the ROC curve, with ties as half."""
     rng = np.random.default_rng(1)
-    w, u, b = ({g: rng.normal(size=shape) for g in "zrh"} for shape in ((5, 4), (4, 4), (4,)))
-    x, state = rng.normal(size=5), rng.normal(size=4)
-    given = np.asarray(gru_step(x, state, w, u, b), dtype=float)
-    if given.shape != state.shape:
-        return f"The new state must have the shape of the old one, {state.shape}, got {given.shape}."
-    if np.allclose(given, _step(x, state, w, u, b)):
-        return None
-    if np.allclose(given, _step(x, state, w, u, b, gate=lambda x: _hard_sigmoid(x, 1 / 6))):
-        return "That's Keras 3's hard_sigmoid, with a slope of 1/6. Keras 1's was 0.2."
-    if np.allclose(given, _step(x, state, w, u, b, gate=lambda x: 0.2 * x + 0.5)):
-        return "Your gates go below 0 and above 1. Clip them."
-    if np.allclose(given, _step(x, state, w, u, b, gate=_sigmoid)):
-        return "You used the sigmoid for the gates. Keras 1's default is the hard sigmoid."
-    if np.allclose(given, _step(x, state, w, u, b, reset_after=True)):
-        return "You applied r after multiplying by u['h']. Keras 1 multiplied the state by r first."
-    if np.allclose(given, _step(x, state, w, u, b, keep=False)):
-        return "Where z is 1, the old state is kept. You keep it where z is 0."
-    return "Compare each line with the formulas: w with x, u with the state, b on its own."
+    for round_to in (6, 1):  # without ties, then with many
+        has_tag = (rng.random(60) < 0.4).astype("float32")
+        scores = np.round(np.clip(0.2 * has_tag + rng.normal(0.3, 0.15, 60), 0, 1), round_to)
+        result = auc(has_tag, scores)
+        if result is None:
+            return "Your function returns nothing. Return a number from 0 to 1."
+        given, wanted = float(result), _wins(has_tag, scores)
+        if np.isclose(given, wanted, atol=1e-6):
+            continue
+        if np.isclose(given, _wins(has_tag, scores, tie=0)):
+            return "Ties are missing: when both scores are equal, that's half a win."
+        if np.isclose(given, _wins(has_tag, scores, tie=1)):
+            return "A tie counts as half a win. You count it as a whole one."
+        if np.isclose(given, 1 - wanted, atol=1e-6):
+            return "The other way round: a win is when the clip that *has* the tag scores higher."
+        if given > 1:
+            return "That's a number of wins. Divide by the number of pairs."
+        if np.isclose(given, ((scores > 0.5) == (has_tag == 1)).mean()):
+            return "That's the accuracy at 0.5. The AUC has no threshold: it compares pairs."
+        return (
+            "Compare each clip that has the tag with each that hasn't, and with no other: the share "
+            f"of wins should be {wanted:.3f} here, you return {given:.3f}."
+        )
+    return None
 
 
 q2 = Exercise(
-    judge_gru_step,
-    hint='Begin with z = np.clip(0.2 * (x @ w["z"] + state @ u["z"] + b["z"]) + 0.5, 0, 1).',
+    judge_auc,
+    hint="Two loops will do: for each score in scores[has_tag == 1], for each in scores[has_tag == 0].",
     solution="""
-        def gru_step(x, state, w, u, b):
-            z = np.clip(0.2 * (x @ w["z"] + state @ u["z"] + b["z"]) + 0.5, 0, 1)
-            r = np.clip(0.2 * (x @ w["r"] + state @ u["r"] + b["r"]) + 0.5, 0, 1)
-            candidate = np.tanh(x @ w["h"] + (r * state) @ u["h"] + b["h"])
-            return z * state + (1 - z) * candidate
+        def auc(has_tag, scores):
+            with_tag = scores[has_tag == 1]
+            without = scores[has_tag == 0]
+            wins = 0
+            for high in with_tag:
+                for low in without:
+                    if high > low:
+                        wins += 1
+                    elif high == low:
+                        wins += 0.5
+            return wins / (len(with_tag) * len(without))
     """,
-    right="This is all that a GRU of Keras 1 does, once for each step in time.",
+    right="No threshold is in it. So a tagger can have a fine AUC, and still need another threshold than 0.5.",
     wrong={
         """
-        def gru_step(x, state, w, u, b):
-            z = np.clip((x @ w["z"] + state @ u["z"] + b["z"]) / 6 + 0.5, 0, 1)
-            r = np.clip((x @ w["r"] + state @ u["r"] + b["r"]) / 6 + 0.5, 0, 1)
-            candidate = np.tanh(x @ w["h"] + (r * state) @ u["h"] + b["h"])
-            return z * state + (1 - z) * candidate
-        """: "1/6",
+        def auc(has_tag, scores):
+            with_tag = scores[has_tag == 1]
+            return (with_tag[:, np.newaxis] > scores[has_tag == 0]).mean()
+        """: "Ties are missing",
         """
-        def gru_step(x, state, w, u, b):
-            z = 0.2 * (x @ w["z"] + state @ u["z"] + b["z"]) + 0.5
-            r = 0.2 * (x @ w["r"] + state @ u["r"] + b["r"]) + 0.5
-            candidate = np.tanh(x @ w["h"] + (r * state) @ u["h"] + b["h"])
-            return z * state + (1 - z) * candidate
-        """: "Clip",
+        def auc(has_tag, scores):
+            with_tag = scores[has_tag == 1]
+            return (with_tag[:, np.newaxis] >= scores[has_tag == 0]).mean()
+        """: "half a win",
         """
-        def gru_step(x, state, w, u, b):
-            z = 1 / (1 + np.exp(-(x @ w["z"] + state @ u["z"] + b["z"])))
-            r = 1 / (1 + np.exp(-(x @ w["r"] + state @ u["r"] + b["r"])))
-            candidate = np.tanh(x @ w["h"] + (r * state) @ u["h"] + b["h"])
-            return z * state + (1 - z) * candidate
-        """: "hard sigmoid",
+        def auc(has_tag, scores):
+            with_tag = scores[has_tag == 1]
+            return (with_tag[:, np.newaxis] < scores[has_tag == 0]).mean()
+        """: "other way round",
         """
-        def gru_step(x, state, w, u, b):
-            z = np.clip(0.2 * (x @ w["z"] + state @ u["z"] + b["z"]) + 0.5, 0, 1)
-            r = np.clip(0.2 * (x @ w["r"] + state @ u["r"] + b["r"]) + 0.5, 0, 1)
-            candidate = np.tanh(x @ w["h"] + r * (state @ u["h"]) + b["h"])
-            return z * state + (1 - z) * candidate
-        """: "first",
+        def auc(has_tag, scores):
+            with_tag = scores[has_tag == 1]
+            return (with_tag[:, np.newaxis] > scores[has_tag == 0]).sum()
+        """: "number of pairs",
         """
-        def gru_step(x, state, w, u, b):
-            z = np.clip(0.2 * (x @ w["z"] + state @ u["z"] + b["z"]) + 0.5, 0, 1)
-            r = np.clip(0.2 * (x @ w["r"] + state @ u["r"] + b["r"]) + 0.5, 0, 1)
-            candidate = np.tanh(x @ w["h"] + (r * state) @ u["h"] + b["h"])
-            return (1 - z) * state + z * candidate
-        """: "kept",
+        def auc(has_tag, scores):
+            return ((scores > 0.5) == (has_tag == 1)).mean()
+        """: "accuracy",
+        """
+        def auc(has_tag, scores):
+            return (scores[:, np.newaxis] > scores).mean()
+        """: "with no other",
+        """
+        def auc(has_tag, scores):
+            wins = 0
+        """: "returns nothing",
     },
 )
 
@@ -227,7 +219,7 @@ def judge_no_bass(my_sound: Any, hear: Callable[..., dict[str, float]]) -> str |
     share = power[low].sum() / power.sum()
     if share > 0.05:
         return f"Your sound has low tones in it: {share:.0%} of its energy is below 200 Hz."
-    found = hear(my_sound)
+    found = hear(my_sound if isinstance(my_sound, str | Path) else samples)
     said = ", ".join(f"{tag} {probability:.2f}" for tag, probability in found.items())
     print(f"It hears: {said}")
     if found["bass"] <= 0.5:
