@@ -272,7 +272,8 @@ def judge_name_pictures(
 
 q3 = Exercise(
     judge_name_pictures,
-    hint="Copy the loop that reads FOLDER, without [:20], and call model.predict(picture[np.newaxis], verbose=0) in it.",
+    hint="Copy the loop that reads FOLDER, without [:20], and call "
+    "model.predict(picture[np.newaxis], verbose=0) in it.",
     solution="""
         def name_pictures(folder):
             rows = []
