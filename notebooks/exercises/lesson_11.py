@@ -19,7 +19,7 @@ from helpers.errors import PictureError
 
 def judge_shuffled_copy(shuffled_copy: Callable[..., Any]) -> str | None:
     """Right: all rows once, in another order, with their labels, and never many in memory."""
-    rows, numbers = 2_400, 500  # in 50 sorted ones of so many, few rows follow by chance
+    rows, numbers = 2_400, 500
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "source.h5"), Path(folder, "target.h5")
         with h5py.File(source, "w") as file:
@@ -50,6 +50,11 @@ def judge_shuffled_copy(shuffled_copy: Callable[..., Any]) -> str | None:
     together = np.sum(np.diff(order) == 1)
     if together > rows / 10:
         return "Many rows still follow the row that they followed before. Shuffle all rows."
+    if np.mean(np.diff(order) > 0) > 0.75:  # half of them do in a random order
+        return (
+            "Within your pieces the rows still rise, so a small batch holds few of the classes. "
+            "Put each piece back into its random order before you write it."
+        )
     if peak > 4 * rows * numbers / 3:
         return (
             f"Your function held {peak / 1e6:.1f} MB at most, and the features have "
@@ -60,20 +65,18 @@ def judge_shuffled_copy(shuffled_copy: Callable[..., Any]) -> str | None:
 
 q1 = Exercise(
     judge=judge_shuffled_copy,
-    hint="Shuffle the row numbers first. Then take 50 of them at a time, read these rows in rising "
-    "order, and write them to the next 50 rows of the target.",
+    hint="Shuffle the row numbers first. Then copy one row at a time, in that order. (Fifty at a "
+    "time need rising row numbers: put each piece back into its random order before you write it.)",
     solution='''
         def shuffled_copy(source, target, seed):
             with h5py.File(source) as old, h5py.File(target, "w") as new:
                 order = np.random.default_rng(seed).permutation(len(old["labels"]))
                 features = new.create_dataset("features", old["features"].shape, "float32")
-                for start in range(0, len(order), 50):
-                    rows = np.sort(order[start : start + 50])
-                    order[start : start + 50] = rows
-                    features[start : start + 50] = old["features"][rows]
+                for place, row in enumerate(order):
+                    features[place] = old["features"][row]
                 new["labels"] = old["labels"][:][order]
     ''',
-    right="Sorting within 50 rows does no harm here: batches are taken from all over the file.",
+    right="Read from front to back, every batch is now a random sample, whatever its size.",
     wrong={
         """
         def shuffled_copy(source, target, seed):
@@ -100,6 +103,17 @@ q1 = Exercise(
                     features[start : start + 50] = old["features"][order[start : start + 50]]
                 new["labels"] = old["labels"][:][order]
         """: "increasing order",
+        """
+        def shuffled_copy(source, target, seed):
+            with h5py.File(source) as old, h5py.File(target, "w") as new:
+                order = np.random.default_rng(seed).permutation(len(old["labels"]))
+                features = new.create_dataset("features", old["features"].shape, "float32")
+                for start in range(0, len(order), 50):
+                    rows = np.sort(order[start : start + 50])
+                    order[start : start + 50] = rows
+                    features[start : start + 50] = old["features"][rows]
+                new["labels"] = old["labels"][:][order]
+        """: "still rise",
         """
         def shuffled_copy(source, target, seed):
             with h5py.File(source) as old, h5py.File(target, "w") as new:
