@@ -176,7 +176,8 @@ q3 = Exercise(
         kernel[:, :, 3] = 0
         four.get_layer(name).set_weights([kernel])
     """,
-    right="In training, the zeros will change as soon as the fourth channel helps.",
+    right="In training the zeros change, if this layer is trainable. Frozen, they stay zero, and "
+    "the network never uses the fourth channel.",
     wrong={
         """
         four = Network(weights=None, input_shape=(224, 224, 4))
