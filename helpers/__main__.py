@@ -128,7 +128,7 @@ def _predict(options: argparse.Namespace) -> Answer:
     for file in options.images:
         notes: list[str] = []
         try:
-            picture = images.load(file, notes=notes)
+            picture = images.load(file, network.input_size, notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
             _print_error(error)

@@ -1,7 +1,6 @@
 """Bottleneck features: class folders → a frozen network's outputs in one features file."""
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import logging
@@ -109,12 +108,11 @@ def extract(
         resumed_from = part.done
         if resumed_from < len(files):  # else only the finished file is missing
             size, mode = network.input_size, network.entry.preprocessing
-            preprocess = functools.partial(images.preprocess, size=size, mode=mode)
             if isinstance(engine, str):
-                sample = preprocess(engines.sample_pictures(size, size))
+                sample = images.scale(engines.sample_pictures(size, size), mode)
                 engine = engines.choose(network.model, engine, sample)
             name, note = engine.name, engine.note
-            task = _Task(engine, preprocess, pictures, seen)
+            task = _Task(engine, size, mode, pictures, seen)
             if distant:
                 batches = _on_cluster(task, part.todo(batch_size), workers, scheduler)
             else:
@@ -199,6 +197,7 @@ def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -
         "weights": weights.hexdigest(),
         "preprocessing": network.entry.preprocessing,
         "input_size": network.input_size,
+        "jpegs_decoded_at": images.FINER,
         "output_shape": list(network.model.output_shape[1:]),
         "files": files.hexdigest(),
     }
@@ -229,28 +228,33 @@ Batches = Generator[Batch, None, None]
 class _Task:
     """What is done to pictures. A worker has one of these for all its threads."""
 
-    def __init__(self, engine: Engine, preprocess: Any, pictures: ClassFolders, seen: Any) -> None:
-        self.engine, self.preprocess, self.pictures, self.seen = engine, preprocess, pictures, seen
+    def __init__(
+        self, engine: Engine, size: int, mode: str, pictures: ClassFolders, seen: np.ndarray
+    ) -> None:
+        self.engine, self.size, self.mode = engine, size, mode
+        self.pictures, self.seen = pictures, seen
         self.turn = threading.Semaphore(engine.threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the semaphore, and with a path that other processes can follow.
         pictures = replace(self.pictures, root=self.pictures.root.resolve())
-        return _Task, (self.engine, self.preprocess, pictures, self.seen)
+        return _Task, (self.engine, self.size, self.mode, pictures, self.seen)
 
     def read(self, rows: np.ndarray) -> Batch:
         pixels: list[np.ndarray] = []
         batch = Batch(rows, np.empty(0), {}, {})
         for row in rows.tolist():
             path, notes = self.pictures.root / self.pictures.files[row], list[str]()
-            try:  # preprocessed one by one, for several photographs in full size are large
-                pixels.append(self.preprocess([images.load(path, notes=notes)]))
+            try:
+                pixels.append(images.load(path, self.size, notes))
             except PictureError as error:
                 batch.skipped[row] = str(error)
             if notes:
                 batch.noted[row] = "; ".join(notes)
         readable = np.setdiff1d(rows, list(batch.skipped))
-        return batch._replace(rows=readable, values=np.concatenate(pixels or [batch.values]))
+        if pixels:
+            batch = batch._replace(values=images.scale(np.stack(pixels), self.mode))
+        return batch._replace(rows=readable)
 
     def run(self, batch: Batch) -> Batch:
         if not len(batch.rows):

@@ -86,23 +86,24 @@ def test_the_file_describes_itself(folder: Path, tmp_path: Path) -> None:
     fingerprint = found["fingerprint"]
     for name, value in {"model": "Numbers", "preprocessing": "none", "input_size": 16}.items():
         assert fingerprint.pop(name) == value
-    assert set(fingerprint) == {"weights", "output_shape", "files"}
+    assert set(fingerprint) == {"weights", "output_shape", "jpegs_decoded_at", "files"}
 
 
-def test_one_photograph_in_full_size_at_a_time(
+def test_no_photograph_is_kept_in_full_size(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each thread that reads; more would take hundreds of megabytes."""
-    counts = list[int]()
-    real = images.preprocess
+    """A batch of them would take gigabytes."""
+    shapes = set[tuple[int, ...]]()
+    real = images.load
 
-    def counting(pictures: list[np.ndarray], size: int, mode: str) -> np.ndarray:
-        counts.append(len(pictures))
-        return real(pictures, size, mode)
+    def load(*arguments: Any) -> np.ndarray:
+        pixels = real(*arguments)
+        shapes.add(pixels.shape)
+        return pixels
 
-    monkeypatch.setattr(images, "preprocess", counting)
+    monkeypatch.setattr(images, "load", load)
     extract(folder, tmp_path / "f.h5")
-    assert counts == [1] * 12
+    assert shapes == {(16, 16, 3)}
 
 
 # --- what cannot be read -------------------------------------------------------------------------
@@ -275,11 +276,11 @@ def test_an_interrupted_run_goes_on(
     whole = extract(folder, tmp_path / "whole.h5", batch_size=2)
     real, seen = images.load, list[Path]()
 
-    def load(path: Path, **options: Any) -> np.ndarray:
+    def load(path: Path, *options: Any) -> np.ndarray:
         seen.append(path)
         if len(seen) == at:
             raise KeyboardInterrupt
-        return real(path, **options)
+        return real(path, *options)
 
     monkeypatch.setattr(images, "load", load)
     with pytest.raises(KeyboardInterrupt):

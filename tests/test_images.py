@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -80,8 +81,12 @@ def camera_raw() -> bytes:
 # --- what can be read ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P"])
+LOSSLESS = [
+    (kind, mode) for kind in ("PNG", "BMP", "TIFF", "WEBP") for mode in ("RGB", "L", "1", "P")
+]
+
+
+@pytest.mark.parametrize(("kind", "mode"), [*LOSSLESS, ("JPEG2000", "RGB"), ("JPEG2000", "L")])
 def test_a_lossless_picture_is_read_exactly(tmp_path: Path, kind: str, mode: str) -> None:
     image = Image.fromarray(SMALL).convert(mode)
     read = images.load(saved(tmp_path / "x", image, kind, lossless=True))
@@ -255,6 +260,8 @@ def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
         (encoded(SMALL, "JPEG")[:-60], "truncated"),
         (encoded(SMALL, "PNG")[:-200], "truncated"),
         (encoded(SMALL, "TIFF")[:-200], "truncated"),
+        (encoded(SMALL, "JPEG2000")[:-200], "cannot be read"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "cannot be read"),
         (encoded(SMALL, "AVIF")[:-60], "Truncated"),
         (encoded(SMALL, "HEIF")[:-60], "end of file"),
         (encoded(SMALL, "PNG")[:30], "damaged"),
@@ -341,7 +348,7 @@ def test_the_largest_picture_takes_less_than_a_gigabyte(
 @pytest.mark.parametrize("kind", images.FORMATS)
 def test_wherever_a_file_ends_it_is_a_picture_or_a_picture_error(tmp_path: Path, kind: str) -> None:
     one, two = frames(2)
-    more = {} if kind in ("JPEG", "BMP") else {"save_all": True, "append_images": [two]}
+    more = {} if kind in ("JPEG", "BMP", "JPEG2000") else {"save_all": True, "append_images": [two]}
     whole = encoded(one, kind, **more)
     refused = 0
     for end in range(0, len(whole), 1 + len(whole) // 400):
@@ -419,6 +426,56 @@ def test_crop_resizes_as_keras_does() -> None:
 def test_crop_refuses_what_is_no_picture_or_size(given: Any, size: Any, reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason):
         images.crop(given, size)
+
+
+# --- large photographs ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return Image.fromarray(images.load(datasets.photograph("astronaut"))).resize((1600, 1200))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(
+    tmp_path: Path, photo: Image.Image, kind: str, orientation: int, mode: str
+) -> None:
+    more = {"save_all": True, "append_images": [photo.convert(mode)]} if kind == "MPO" else {}
+    image = photo.convert(mode)
+    path = saved(tmp_path / "a.jpg", image, kind, quality=95, exif=oriented(orientation), **more)
+    expected = images.crop(images.load(path), 224)
+    tracemalloc.start()
+    try:
+        found = images.load(path, size=224)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.abs(found.astype(int) - expected).mean() < 1.5
+    assert peak < 1600 * 1200 * 3  # the whole array alone would take this
+
+
+@pytest.mark.parametrize(("side", "exact"), [(671, True), (672, False)])
+def test_one_and_a_half_times_the_size_is_left(
+    tmp_path: Path, photo: Image.Image, side: int, exact: bool
+) -> None:
+    path = saved(tmp_path / "a.jpg", photo.resize((side + 100, side)), "JPEG")
+    whole = images.crop(images.load(path), 224)
+    assert np.array_equal(images.load(path, size=224), whole) == exact
+
+
+def test_a_large_jpeg_that_is_cut_off_is_an_error(tmp_path: Path, photo: Image.Image) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(photo, "JPEG")[:-5000])
+    with pytest.raises(PictureError, match="cannot be read as a picture"):
+        images.load(path, size=224)
+
+
+@pytest.mark.parametrize("size", [0, "224"])
+def test_load_refuses_what_is_no_size(tmp_path: Path, size: Any) -> None:
+    with pytest.raises(ArgumentError, match="number of pixels"):
+        images.load(saved(tmp_path / "a.png", SMALL), size=size)
 
 
 # --- as a network wants them ---------------------------------------------------------------------

@@ -63,6 +63,8 @@ def sound() -> list[bytes]:
         _file(sixteen, "TIFF", compression="tiff_adobe_deflate"),
         _file(rgb, "TIFF", compression="jpeg"),
         _file(palette, "TIFF", **frames),
+        _file(rgb, "JPEG2000"),
+        _file(rgba, "JPEG2000", irreversible=True),
         _file(rgb, "AVIF", quality=80, exif=exif),
         _file(rgba, "AVIF", quality=80),
         _file(rgb, "HEIF", quality=80, exif=exif),
