@@ -5,10 +5,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers import zoo
 from helpers.errors import HelpersError, printable
+
+if TYPE_CHECKING:
+    from helpers.engine import Engine
 
 
 class Answer(NamedTuple):
@@ -60,13 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", nargs="+", metavar="IMAGE")
     predict.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     predict.add_argument("--top", type=_positive, default=5, metavar="K")
+    about = "what computes; auto: ONNX Runtime on a CPU, TensorFlow on a GPU"
+    engines = ("auto", "tensorflow", "onnx")
+    predict.add_argument("--engine", choices=engines, default="auto", help=about)
 
     extract = command("extract", _extract, "class folders to bottleneck features in one HDF5 file")
     extract.add_argument("folder", metavar="FOLDER")
     extract.add_argument("out", metavar="OUT.h5")
     extract.add_argument("--batch-size", type=_positive, default=32, metavar="N")
-    about = "what computes; auto: ONNX Runtime on a CPU, TensorFlow on a GPU"
-    engines = ("auto", "tensorflow", "onnx")
     extract.add_argument("--engine", choices=engines, default="auto", help=about)
     extract.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     where = extract.add_mutually_exclusive_group()
@@ -123,28 +127,53 @@ def _models(_: argparse.Namespace) -> Answer:
 def _predict(options: argparse.Namespace) -> Answer:
     from helpers import images
 
-    network = zoo.load(options.model)
-    answers: list[dict[str, Any]] = []
+    entry = zoo.find(options.model)
+    engine, answers = _classifier(entry, options.engine), list[dict[str, Any]]()
     for file in options.images:
         notes: list[str] = []
         try:
-            picture = images.load(file, network.input_size, notes)
+            picture = images.load(file, entry.input_size, notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
             _print_error(error)
             continue
         for note in notes:
             _print_error(f"noted {file}: {note}")
-        probabilities = network.model.predict_on_batch(network.preprocess(picture))
-        best = network.decode(probabilities, options.top)[0]
+        probabilities = engine.run(images.scale(picture[None], entry.preprocessing))
+        best = zoo.decode(probabilities, zoo.imagenet_classes(), options.top)[0]
         found = [dict(zip(("wnid", "label", "probability"), each, strict=True)) for each in best]
-        answers.append(
-            {"file": file, "model": network.name, "weights": network.weights, "predictions": found}
-        )
+        answer = {"file": file, "model": entry.name, "weights": zoo.source(entry)}
+        answers.append(answer | {"predictions": found})
         if not options.json:  # each at once, for there may be many
             shown = ", ".join(f"{label} {probability:.3f}" for _, label, probability in best)
-            print(printable(f"{file} ({network.name}): {shown}"))
+            print(printable(f"{file} ({entry.name}): {shown}"))
     return Answer(answers, ok=not any("error" in answer for answer in answers))
+
+
+def _classifier(entry: zoo.Entry, wanted: str) -> "Engine":
+    """What computes a network with its top; one that was used before comes without TensorFlow."""
+    from importlib import metadata
+
+    from helpers import engine, images, weights
+
+    file = weights.cache() / entry.weights.name if entry.weights else None
+    stat = file.stat() if file and file.is_file() else None
+    stamp = (stat.st_size, stat.st_mtime_ns) if stat else zoo.source(entry)
+    name = f"{entry.name} with its top, {stamp}, Keras {metadata.version('keras')}"
+    if wanted != "tensorflow" and (found := engine.remembered(name)):
+        return found
+    network = zoo.load(entry.name)
+    if wanted != "tensorflow":
+        print(
+            f"helpers: preparing {entry.name} for ONNX Runtime, once; the next answer is quick",
+            file=sys.stderr,
+        )
+    sample = images.scale(engine.sample_pictures(*[entry.input_size] * 2), entry.preprocessing)
+    chosen = engine.choose(network.model, wanted, sample)
+    if chosen.note:
+        _print_error(chosen.note)
+    engine.remember(name, chosen)
+    return chosen
 
 
 def _extract(options: argparse.Namespace) -> Answer:

@@ -28,6 +28,7 @@ NAMES = ("auto", "tensorflow", "onnx")
 TOLERANCE = 1e-3  # of the features' root mean square
 KEPT = 12  # exported networks
 MADE = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{64}\.onnx|\.new)")
+REMEMBERED = "remembered.json"  # what a caller calls a network → its file
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,39 @@ def choose(model: "keras.Model", wanted: str = "auto", sample: np.ndarray | None
         if wanted == "onnx":
             raise ArgumentError(f"{reason}. Choose the engine tensorflow.") from error
         return Engine("tensorflow", tensorflow.run, note=f"{reason}. TensorFlow computes instead.")
+
+
+def remember(name: str, engine: Engine) -> None:
+    """Note an engine of `choose` under a name, for `remembered`; TensorFlow's can't be."""
+    if not isinstance(engine.run, _InOnnxRuntime) or not isinstance(engine.run.network, Path):
+        return
+    path = engine.run.network
+    noted = path.with_name(REMEMBERED)
+    with contextlib.suppress(OSError), filelock.FileLock(path.parent.with_name("onnx.lock")):
+        here = {n: file for n, file in _noted(noted).items() if path.with_name(file).exists()}
+        new = noted.with_suffix(".new")
+        new.write_text(json.dumps(here | {name: path.name}), encoding="utf-8")
+        os.replace(new, noted)
+
+
+def remembered(name: str) -> Engine | None:
+    """Find the engine that was noted under a name: in a moment, and without TensorFlow.
+
+    Its file must have the hash that it had. Like the weight files beside it, the folder is trusted.
+    """
+    folder = weights.cache().with_name("onnx")
+    stem = _noted(folder / REMEMBERED).get(name, "").partition("-")[0]
+    path = _whole(folder, stem) if stem else None
+    return Engine("onnx", _InOnnxRuntime(path), at_once=None) if path else None
+
+
+def _noted(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    names = found.items() if isinstance(found, dict) else ()
+    return {name: file for name, file in names if MADE.fullmatch(str(file))}
 
 
 def sample_pictures(rows: int, columns: int, channels: int = 3) -> np.ndarray:

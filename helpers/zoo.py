@@ -212,12 +212,17 @@ def load(
         raise ArgumentError(f"{name}: expected input_size {entry.min_size} or more, got {size}.")
     if pooling not in (None, "avg", "max"):  # Keras would ignore it
         raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
-    source = BUNDLED_SOURCE
     if entry.weights:
-        source = f"{_fetch(entry, include_top).name} (ImageNet, published by Keras)"
+        _fetch(entry, include_top)
     shape = (size, size, 3)
     model = build(name, "imagenet", include_top=include_top, pooling=pooling, input_shape=shape)
-    return Network(entry.name, model, entry, size, source)
+    return Network(entry.name, model, entry, size, source(entry, include_top))
+
+
+def source(entry: Entry, include_top: bool = True) -> str:
+    """Say where a network's ImageNet weights are from."""
+    file = entry.weights if include_top else entry.weights_notop
+    return f"{file.name} (ImageNet, published by Keras)" if file else BUNDLED_SOURCE
 
 
 def wrap(name: str, model: "keras.Model") -> Network:

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import subprocess
@@ -298,3 +299,39 @@ def test_only_the_files_last_used_are_kept(
             assert exported(model) == paths[0], "it is used again, so it is the newest"
     kept = [path.name for path in [paths[0], *paths[-engine.KEPT + 1 :]]]
     assert cache() == sorted(kept + others)
+
+
+# --- engines that are remembered -----------------------------------------------------------------
+
+
+def test_a_remembered_engine_computes_the_same(model: keras.Model) -> None:
+    assert engine.remembered("tiny") is None
+    chosen = choose(model, "onnx")
+    engine.remember("tiny", chosen)
+    engine.remember("another name", chosen)
+    found = engine.remembered("tiny")
+    assert found
+    batch = pictures()
+    np.testing.assert_array_equal(found.run(batch), chosen.run(batch))
+    assert engine.remembered("another name")
+
+
+def test_tensorflow_is_not_remembered(model: keras.Model) -> None:
+    engine.remember("tiny", choose(model, "tensorflow"))
+    assert engine.remembered("tiny") is None
+
+
+@pytest.mark.parametrize("damage", ["file", "list", "text", "name"])
+def test_what_was_damaged_is_not_remembered(model: keras.Model, damage: str) -> None:
+    chosen = choose(model, "onnx")
+    engine.remember("tiny", chosen)
+    path = chosen.run.network  # type: ignore[attr-defined]
+    noted = path.with_name(engine.REMEMBERED)
+    if damage == "file":
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    else:
+        texts = {"list": "[1]", "text": "{", "name": '{"tiny": "../other.onnx"}'}
+        noted.write_text(texts[damage])
+    assert engine.remembered("tiny") is None
+    engine.remember("tiny", chosen)  # and what can't be read is written anew
+    assert json.loads(noted.read_bytes())["tiny"] == path.name

@@ -102,7 +102,8 @@ def test_predict_goes_on_after_a_bad_picture(
     monkeypatch.setattr(zoo, "load", lambda name: network)
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
-    assert main(["predict", str(bad), cup, "--json", "--top", "3"]) == 1
+    arguments = ["predict", str(bad), cup, "--json", "--top", "3", "--engine", "tensorflow"]
+    assert main(arguments) == 1
     out, err = capsys.readouterr()
     first, second = json.loads(out)
     assert list(first) == ["file", "error"]
@@ -118,9 +119,23 @@ def test_predict_goes_on_after_a_bad_picture(
     assert best["probability"] == pytest.approx(0.94, abs=0.02)
 
 
-def test_predict_as_text(cup: str, capsys: Capture) -> None:
-    text = as_text(["predict", cup], capsys)
-    assert text.startswith(f"{cup} (EfficientNetLite0): espresso 0.9")
+def test_predict_prepares_a_network_once_and_then_needs_no_tensorflow(
+    cup: str, capsys: Capture
+) -> None:
+    [answer] = as_json(["predict", cup, "--engine", "tensorflow"], capsys)
+    expected = [(each["label"], each["probability"]) for each in answer["predictions"]]
+    first = as_text(["predict", cup], capsys)
+    assert first.startswith(f"{cup} (EfficientNetLite0): espresso 0.9")
+
+    done = run("-X", "importtime", "-m", "helpers", "predict", cup, "--json")
+    [again] = json.loads(done.stdout)
+    found = [(each["label"], each["probability"]) for each in again["predictions"]]
+    assert [label for label, _ in found] == [label for label, _ in expected]
+    assert [p for _, p in found] == pytest.approx([p for _, p in expected], abs=1e-4)
+    assert "preparing" not in done.stderr
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "onnxruntime" in imported
+    assert not imported & {"tensorflow", "keras"}
 
 
 @pytest.mark.parametrize(
