@@ -3,7 +3,6 @@
 Its source is the whole checkout, so that links between the files hold here as they do elsewhere.
 """
 
-import itertools
 import shutil
 import sys
 from collections.abc import Iterator
@@ -134,26 +133,6 @@ def describe_pictures(_: Sphinx, doctree: nodes.document) -> None:
                     image["alt"] = text
 
 
-def describe_figures(_: Sphinx, doctree: nodes.document) -> None:
-    """Gives images without an alt text the `*Figure N. …*` after them; for the older lessons.
-
-    As many descriptions as images: each has its own. One description of several images: all have
-    it.
-    """
-    images: list[nodes.image] = []
-    texts: list[str] = []
-    for node in doctree.findall(lambda n: isinstance(n, nodes.image | nodes.paragraph)):
-        if isinstance(node, nodes.image) and not node.get("alt"):
-            if texts:
-                images, texts = [], []
-            images.append(node)
-        elif isinstance(node, nodes.paragraph) and node.astext().startswith("Figure"):
-            texts.append(node.astext().replace("\n", " "))
-            for image, text in itertools.zip_longest(images, texts, fillvalue=texts[-1]):
-                if isinstance(image, nodes.image):
-                    image["alt"] = text
-
-
 def front_page(app: Sphinx, error: Exception | None) -> None:
     """Lets a folder's address open README, as a web server and a reader expect it."""
     if error is None and app.builder.format == "html":
@@ -166,6 +145,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", hide_solutions)
     app.connect("source-read", gather_alt_texts)
     app.connect("doctree-read", describe_pictures)
-    app.connect("doctree-read", describe_figures)
     app.connect("build-finished", front_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
