@@ -20,7 +20,7 @@ import frame
 import numpy as np
 from frame import Claim, Table, Worker
 
-PHOTOGRAPHS, SIZE = 24, (4032, 3024)
+PHOTOGRAPHS, SIZE = 96, (4032, 3024)
 LARGEST, MANY = (6000, 4000), 40
 SIDE = 112  # of what the network sees: half of the usual, for few free photographs are larger
 COLOURED = "astronaut.png coffee.png hubble_deep_field.jpg ihc.png motorcycle_left.png retina.jpg "
