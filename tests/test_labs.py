@@ -92,20 +92,25 @@ def no_figures_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cached_networks() -> Callable[..., Any]:
+def cached_networks() -> dict[str, Callable[..., Any]]:
     from helpers import zoo
+    from helpers.applications.efficientnet_lite import EfficientNetLite0
 
-    return cache(zoo.load)
+    return {"load": cache(zoo.load), "EfficientNetLite0": cache(EfficientNetLite0)}
 
 
 @pytest.fixture
 def networks_made_once(
-    cached_networks: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    cached_networks: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Building a network, and Keras's tracing of it, take longer than most cells."""
     from helpers import zoo
+    from helpers.applications import efficientnet_lite
 
-    monkeypatch.setattr(zoo, "load", cached_networks)
+    monkeypatch.setattr(zoo, "load", cached_networks["load"])
+    monkeypatch.setattr(
+        efficientnet_lite, "EfficientNetLite0", cached_networks["EfficientNetLite0"]
+    )
 
 
 @each_lab
