@@ -128,7 +128,8 @@ def _predict(options: argparse.Namespace) -> Answer:
     from helpers import images
 
     entry = zoo.find(options.model)
-    engine, answers = _classifier(entry, options.engine), list[dict[str, Any]]()
+    engine: Engine | None = None
+    answers: list[dict[str, Any]] = []
     for file in options.images:
         notes: list[str] = []
         try:
@@ -139,6 +140,7 @@ def _predict(options: argparse.Namespace) -> Answer:
             continue
         for note in notes:
             _print_error(f"noted {file}: {note}")
+        engine = engine or _classifier(entry, options.engine)
         probabilities = engine.run(images.scale(picture[None], entry.preprocessing))
         best = zoo.decode(probabilities, zoo.imagenet_classes(), options.top)[0]
         found = [dict(zip(("wnid", "label", "probability"), each, strict=True)) for each in best]
