@@ -91,6 +91,15 @@ def no_figures_left() -> Iterator[None]:
     plt.close("all")
 
 
+@pytest.fixture
+def namespace() -> Iterator[dict[str, Any]]:
+    """What a kernel would hold; as a kernel that stops, it deletes a lab's temporary folder."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    yield names
+    if "temporary" in names:
+        names["temporary"].cleanup()
+
+
 @pytest.fixture(scope="module")
 def cached_networks() -> dict[str, Callable[..., Any]]:
     from helpers import zoo
@@ -166,9 +175,10 @@ def test_two_wrong_answers_stand_for_each_task(lab: str) -> None:
 @pytest.mark.slow
 @each_lab
 @pytest.mark.usefixtures("networks_made_once")
-def test_solutions_get_full_marks_and_wrong_answers_a_hint(lab: str) -> None:
-    code, namespace = code_cells(lab), {"__name__": "__main__"}
-    found, unhelpful = [], []
+def test_solutions_get_full_marks_and_wrong_answers_a_hint(
+    lab: str, namespace: dict[str, Any]
+) -> None:
+    code, found, unhelpful = code_cells(lab), [], []
     for i, cell in enumerate(code):
         for wrong in wrong_answers(lab).get(grade_id(cell), []):
             before = dict(namespace)
@@ -188,11 +198,12 @@ def test_solutions_get_full_marks_and_wrong_answers_a_hint(lab: str) -> None:
 
 @each_lab
 @pytest.mark.usefixtures("networks_made_once")
-def test_the_untouched_lab_gets_nothing(lab: str, tmp_path: Path) -> None:
+def test_the_untouched_lab_gets_nothing(
+    lab: str, tmp_path: Path, namespace: dict[str, Any]
+) -> None:
     code = code_cells(lab, release.generate(lab, tmp_path))
     assert not any("SOLUTION" in cell.source or cell.outputs for cell in code)
     assert sum("YOUR CODE HERE" in cell.source for cell in code) == len(wrong_answers(lab))
-    namespace: dict[str, Any] = {"__name__": "__main__"}
     points = marks([(cell, run(cell.source, namespace)) for cell in code])
     assert points == {grade_id(cell): 0 for cell in code if is_grade(cell)}
 
