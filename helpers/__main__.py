@@ -170,7 +170,8 @@ def _classifier(entry: zoo.Entry, wanted: str) -> "Engine":
             f"helpers: preparing {entry.name} for ONNX Runtime, once; the next answer is quick",
             file=sys.stderr,
         )
-    sample = images.scale(engine.sample_pictures(*[entry.input_size] * 2), entry.preprocessing)
+    size = entry.input_size
+    sample = images.scale(engine.sample_pictures(size, size), entry.preprocessing)
     chosen = engine.choose(network.model, wanted, sample)
     if chosen.note:
         _print_error(chosen.note)

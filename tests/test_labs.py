@@ -101,25 +101,18 @@ def namespace() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def cached_networks() -> dict[str, Callable[..., Any]]:
-    from helpers import zoo
+def cached_network() -> Callable[..., Any]:
     from helpers.applications.efficientnet_lite import EfficientNetLite0
 
-    return {"load": cache(zoo.load), "EfficientNetLite0": cache(EfficientNetLite0)}
+    return cache(EfficientNetLite0)
 
 
 @pytest.fixture
-def networks_made_once(
-    cached_networks: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def networks_made_once(cached_network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Building a network, and Keras's tracing of it, take longer than most cells."""
-    from helpers import zoo
     from helpers.applications import efficientnet_lite
 
-    monkeypatch.setattr(zoo, "load", cached_networks["load"])
-    monkeypatch.setattr(
-        efficientnet_lite, "EfficientNetLite0", cached_networks["EfficientNetLite0"]
-    )
+    monkeypatch.setattr(efficientnet_lite, "EfficientNetLite0", cached_network)
 
 
 @each_lab

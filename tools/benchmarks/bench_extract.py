@@ -46,7 +46,7 @@ def flow_from_directory(folder: str, model: str) -> Callable[[], float]:
     import h5py
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    net = _network(model)
+    net, count = _network(model), _count(folder)
     scaled = ImageDataGenerator(preprocessing_function=net.preprocess_pixels)
     pictures = scaled.flow_from_directory(
         folder, target_size=(224, 224), batch_size=BATCH, class_mode=None, shuffle=False
@@ -58,7 +58,8 @@ def flow_from_directory(folder: str, model: str) -> Callable[[], float]:
         features = net.model.predict(pictures, verbose=0)
         with h5py.File(Path(tempfile.gettempdir()) / "flow.h5", "w") as file:
             file["features"] = features
-        return len(features) / (time.perf_counter() - started)
+        assert len(features) == count
+        return count / (time.perf_counter() - started)
 
     run()
     return run
@@ -81,7 +82,7 @@ def dataset_from_directory(folder: str, model: str, tuner: bool = True) -> Calla
     import keras
     import tensorflow as tf
 
-    net = _network(model)
+    net, count = _network(model), _count(folder)
     pictures = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(224, 224), batch_size=BATCH, shuffle=False, verbose=False
     )
@@ -95,7 +96,8 @@ def dataset_from_directory(folder: str, model: str, tuner: bool = True) -> Calla
         features = net.model.predict(pictures, verbose=0)
         with h5py.File(Path(tempfile.gettempdir()) / "dataset.h5", "w") as file:
             file["features"] = features
-        return len(features) / (time.perf_counter() - started)
+        assert len(features) == count
+        return count / (time.perf_counter() - started)
 
     run()
     return run

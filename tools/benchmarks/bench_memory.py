@@ -13,7 +13,7 @@ from typing import Any
 import frame
 import h5py
 import numpy as np
-from frame import Claim, Table, Worker
+from frame import Claim, Table
 
 SMALL, LARGE = 1_000, 20_000
 BATCH, SIDE = 32, 48
@@ -85,15 +85,11 @@ MAKERS = {function.__name__: function for function in (training, extraction)}
 
 
 def memory(what: str, arguments: dict[int, list[str]], runs: int) -> Table:
-    def once(rows: int) -> float:
-        worker = Worker(__file__, what, *arguments[rows])
-        try:
-            return worker()
-        finally:
-            worker.close()
-
     names = {f"{rows:,} rows": rows for rows in (LARGE, SMALL)}
-    contenders = {name: lambda rows=rows: once(rows) for name, rows in names.items()}
+    contenders = {
+        name: lambda rows=rows: frame.once(__file__, what, *arguments[rows])
+        for name, rows in names.items()
+    }
     values = frame.take_turns(contenders, runs, warm_up=0)
     large, small = values.values()
     growth = float(np.median(np.subtract(large, small)))

@@ -14,11 +14,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bench_extract as small
 import frame
 import numpy as np
 from frame import Claim, Table, Worker
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PHOTOGRAPHS, SIZE = 96, (4032, 3024)
 LARGEST, MANY = (6000, 4000), 40
@@ -55,7 +59,7 @@ def memory(folder: str) -> Callable[[], float]:
 MAKERS = small.MAKERS | {function.__name__: function for function in (decoding, memory)}
 
 
-def originals(names: str) -> list["Image.Image"]:  # type: ignore[name-defined]  # noqa: F821
+def originals(names: str) -> "list[Image.Image]":
     import skimage
     import sklearn
     from PIL import Image
@@ -161,14 +165,10 @@ def measure(runs: int) -> list[Table]:
             f"{MANY} of 224 x 224": small.pictures(Path(folder, "small"), MANY),
         }
 
-        def once(files: str) -> float:
-            worker = Worker(__file__, "memory", files)
-            try:
-                return worker()
-            finally:
-                worker.close()
-
-        contenders = {name: lambda files=files: once(files) for name, files in folders.items()}
+        contenders = {
+            name: lambda files=files: frame.once(__file__, "memory", files)
+            for name, files in folders.items()
+        }
         values = frame.take_turns(contenders, runs, warm_up=0)
     large, little = values.values()
     growth = Claim("growth in MB", float(np.median(np.subtract(large, little))), most=300)

@@ -182,6 +182,15 @@ class Worker:
         self.errors.close()
 
 
+def once(script: str | Path, name: str, *arguments: str) -> float:
+    """Run a contender once, in a fresh process: for the most memory that it takes."""
+    worker = Worker(script, name, *arguments)
+    try:
+        return worker()
+    finally:
+        worker.close()
+
+
 def serve(makers: Mapping[str, Callable[..., Callable[[], float]]]) -> bool:
     """Run the contender that the command line asks for with `--serve`; False if it asks for none.
 
