@@ -11,7 +11,7 @@ from helpers import zoo
 from helpers.errors import HelpersError, printable
 
 if TYPE_CHECKING:
-    from helpers.engine import Engine
+    from helpers.engine import Prepared
 
 
 class Answer(NamedTuple):
@@ -128,7 +128,7 @@ def _predict(options: argparse.Namespace) -> Answer:
     from helpers import images
 
     entry = zoo.find(options.model)
-    engine: Engine | None = None
+    prepared: Prepared | None = None
     answers: list[dict[str, Any]] = []
     for file in options.images:
         notes: list[str] = []
@@ -140,8 +140,11 @@ def _predict(options: argparse.Namespace) -> Answer:
             continue
         for note in notes:
             _print_error(f"noted {file}: {note}")
-        engine = engine or _classifier(entry, options.engine)
-        probabilities = engine.run(images.scale(picture[None], entry.preprocessing))
+        if prepared is None:
+            prepared = _prepared(entry, options.engine, include_top=True)
+            if prepared.engine.note:
+                _print_error(prepared.engine.note)
+        probabilities = prepared.engine.run(images.scale(picture[None], entry.preprocessing))
         best = zoo.decode(probabilities, zoo.imagenet_classes(), options.top)[0]
         found = [dict(zip(("wnid", "label", "probability"), each, strict=True)) for each in best]
         answer = {"file": file, "model": entry.name, "weights": zoo.source(entry)}
@@ -152,46 +155,49 @@ def _predict(options: argparse.Namespace) -> Answer:
     return Answer(answers, ok=not any("error" in answer for answer in answers))
 
 
-def _classifier(entry: zoo.Entry, wanted: str) -> "Engine":
-    """What computes a network with its top; one that was used before comes without TensorFlow."""
+def _prepared(entry: zoo.Entry, wanted: str, include_top: bool) -> "Prepared":
+    """What computes a network's answers; one that was used before comes without TensorFlow."""
     from importlib import metadata
 
-    from helpers import engine, images, weights
+    from helpers import engine, weights
 
-    file = weights.cache() / entry.weights.name if entry.weights else None
+    published = entry.weights if include_top else entry.weights_notop
+    file = weights.cache() / published.name if published else None
     stat = file.stat() if file and file.is_file() else None
-    stamp = (stat.st_size, stat.st_mtime_ns) if stat else zoo.source(entry)
-    name = f"{entry.name} with its top, {stamp}, Keras {metadata.version('keras')}"
+    stamp = (stat.st_size, stat.st_mtime_ns) if stat else zoo.source(entry, include_top)
+    versions = f"Keras {metadata.version('keras')}, engine {wanted}"
+    name = f"{entry.name}, include_top={include_top}, {stamp}, {versions}"
     if wanted != "tensorflow" and (found := engine.remembered(name)):
         return found
-    network = zoo.load(entry.name)
+    from helpers import bottlenecks, images
+
+    network = zoo.load(entry.name, include_top, None if include_top else "avg")
     if wanted != "tensorflow":
         print(
-            f"helpers: preparing {entry.name} for ONNX Runtime, once; the next answer is quick",
+            f"helpers: preparing {entry.name} for ONNX Runtime, once; the next start is quick",
             file=sys.stderr,
         )
     size = entry.input_size
     sample = images.scale(engine.sample_pictures(size, size), entry.preprocessing)
     chosen = engine.choose(network.model, wanted, sample)
-    if chosen.note:
-        _print_error(chosen.note)
-    engine.remember(name, chosen)
-    return chosen
+    prepared = engine.Prepared(chosen, bottlenecks.facts(network))
+    engine.remember(name, prepared)
+    return prepared
 
 
 def _extract(options: argparse.Namespace) -> Answer:
     from helpers import bottlenecks, datasets, features
 
     # What is wrong with the command is said before TensorFlow loads.
-    zoo.find(options.model)
+    entry = zoo.find(options.model)
     datasets.class_folders(options.folder)
     features.check_writable(Path(options.out))
     cluster = {"workers": options.workers, "scheduler": options.scheduler}
     if any(cluster.values()):
         bottlenecks.check_cluster(**cluster)
-    network = zoo.load(options.model, include_top=False, pooling="avg")
-    how = {"batch_size": options.batch_size, "engine": options.engine}
-    done = bottlenecks.extract(options.folder, options.out, network, **how, **cluster)
+    network = _prepared(entry, options.engine, include_top=False)
+    size = options.batch_size
+    done = bottlenecks.extract(options.folder, options.out, network, size, **cluster)
     for file, reason in done.skipped:
         _print_error(f"skipped {file}: {reason}")
     for file, note in done.noted:
@@ -201,7 +207,7 @@ def _extract(options: argparse.Namespace) -> Answer:
     value["skipped"] = [{"file": file, "reason": reason} for file, reason in done.skipped]
     return Answer(
         value,
-        f"{options.out}: {done.images} pictures through {network.name}, "
+        f"{options.out}: {done.images} pictures through {entry.name}, "
         f"{len(done.skipped)} skipped, {done.seconds:.1f} s "
         f"({done.images_per_second:.0f} pictures/s, {done.engine})",
     )

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from helpers import console, datasets, features, images
 from helpers import engine as engines
 from helpers.datasets import ClassFolders
-from helpers.engine import Engine
+from helpers.engine import Engine, Prepared
 from helpers.errors import ArgumentError, DataError, HelpersError, PictureError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Extraction:
 def extract(
     folder: str | Path,
     out: str | Path,
-    network: "Network",
+    network: "Network | Prepared",
     batch_size: int = 32,
     engine: str | Engine = "auto",
     workers: int | None = None,
@@ -72,7 +72,7 @@ def extract(
     Args:
         folder: one folder for each class, with pictures.
         out: the file to make, such as `features.h5`.
-        network: from `zoo.load(…, include_top=False)`.
+        network: from `zoo.load(…, include_top=False)`; or `Prepared`, with its engine and `facts`.
         batch_size: pictures that are computed at a time, here or by each thread of a worker.
         engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
         workers: how many processes to start on this machine.
@@ -91,11 +91,12 @@ def extract(
     if distant:
         check_cluster(workers, scheduler)
     files, seen = pictures.files, pictures.stats()
-    fingerprint = _fingerprint(network, pictures, seen)
-    shape = tuple(fingerprint["output_shape"])
+    known = network.facts if isinstance(network, Prepared) else facts(network)
+    fingerprint = _fingerprint(known, pictures, seen)
+    shape = tuple(known["output_shape"])
     if None in shape:
         raise ArgumentError(
-            f"{network.name}: expected features of a fixed shape, got {shape}. Build it for one "
+            f"{known['model']}: expected features of a fixed shape, got {shape}. Build it for one "
             "input size, or with pooling."
         )
     skipped: dict[int, str] = {}
@@ -107,8 +108,10 @@ def extract(
             return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
         resumed_from = part.done
         if resumed_from < len(files):  # else only the finished file is missing
-            size, mode = network.input_size, network.entry.preprocessing
-            if isinstance(engine, str):
+            size, mode = known["input_size"], known["preprocessing"]
+            if isinstance(network, Prepared):
+                engine = network.engine
+            elif isinstance(engine, str):
                 sample = images.scale(engines.sample_pictures(size, size), mode)
                 engine = engines.choose(network.model, engine, sample)
             name, note = engine.name, engine.note
@@ -185,11 +188,9 @@ def local_cluster(workers: int, threads: int | None = None) -> "distributed.Loca
     )
 
 
-def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
-    """All that the features depend on, each under a name that an error can give."""
-    files, weights = hashlib.sha256(), hashlib.sha256()
-    for name, (size, changed) in zip(pictures.files, seen.tolist(), strict=True):
-        files.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
+def facts(network: "Network") -> dict[str, Any]:
+    """Say what of a network its features depend on, each fact under a name for errors."""
+    weights = hashlib.sha256()
     for variable in network.model.weights:
         weights.update(variable.numpy().tobytes())
     return {
@@ -197,10 +198,15 @@ def _fingerprint(network: "Network", pictures: ClassFolders, seen: np.ndarray) -
         "weights": weights.hexdigest(),
         "preprocessing": network.entry.preprocessing,
         "input_size": network.input_size,
-        "jpegs_decoded_at": images.FINER,
         "output_shape": list(network.model.output_shape[1:]),
-        "files": files.hexdigest(),
     }
+
+
+def _fingerprint(known: dict[str, Any], pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
+    files = hashlib.sha256()
+    for name, (size, changed) in zip(pictures.files, seen.tolist(), strict=True):
+        files.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
+    return known | {"jpegs_decoded_at": images.FINER, "files": files.hexdigest()}
 
 
 def _check_unchanged(part: features.Part, seen: np.ndarray, rows: np.ndarray | None = None) -> None:

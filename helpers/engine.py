@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -90,37 +90,46 @@ def choose(model: "keras.Model", wanted: str = "auto", sample: np.ndarray | None
         return Engine("tensorflow", tensorflow.run, note=f"{reason}. TensorFlow computes instead.")
 
 
-def remember(name: str, engine: Engine) -> None:
-    """Note an engine of `choose` under a name, for `remembered`; TensorFlow's can't be."""
+class Prepared(NamedTuple):
+    """A network that can be used without TensorFlow: what computes it, and facts about it."""
+
+    engine: Engine
+    facts: dict[str, Any]
+
+
+def remember(name: str, prepared: Prepared) -> None:
+    """Note an engine of `choose` and facts (for JSON) under a name; TensorFlow's can't be."""
+    engine, facts = prepared
     if not isinstance(engine.run, _InOnnxRuntime) or not isinstance(engine.run.network, Path):
         return
     path = engine.run.network
     noted = path.with_name(REMEMBERED)
     with contextlib.suppress(OSError), filelock.FileLock(path.parent.with_name("onnx.lock")):
-        here = {n: file for n, file in _noted(noted).items() if path.with_name(file).exists()}
+        here = {n: row for n, row in _noted(noted).items() if path.with_name(row[0]).exists()}
         new = noted.with_suffix(".new")
-        new.write_text(json.dumps(here | {name: path.name}), encoding="utf-8")
+        new.write_text(json.dumps(here | {name: (path.name, facts)}), encoding="utf-8")
         os.replace(new, noted)
 
 
-def remembered(name: str) -> Engine | None:
-    """Find the engine that was noted under a name: in a moment, and without TensorFlow.
+def remembered(name: str) -> Prepared | None:
+    """Find what was noted under a name: in a moment, and without TensorFlow.
 
     Its file must have the hash that it had. Like the weight files beside it, the folder is trusted.
     """
     folder = weights.cache().with_name("onnx")
-    stem = _noted(folder / REMEMBERED).get(name, "").partition("-")[0]
-    path = _whole(folder, stem) if stem else None
-    return Engine("onnx", _InOnnxRuntime(path), at_once=None) if path else None
+    file, facts = _noted(folder / REMEMBERED).get(name, ("", {}))
+    path = _whole(folder, file.partition("-")[0]) if file else None
+    return Prepared(Engine("onnx", _InOnnxRuntime(path), at_once=None), facts) if path else None
 
 
-def _noted(path: Path) -> dict[str, str]:
+def _noted(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return {
+            n: (file, dict(facts)) for n, (file, facts) in found.items() if MADE.fullmatch(file)
+        }
+    except (OSError, ValueError, TypeError, AttributeError):  # there is none, or none of ours
         return {}
-    names = found.items() if isinstance(found, dict) else ()
-    return {name: file for name, file in names if MADE.fullmatch(str(file))}
 
 
 def sample_pictures(rows: int, columns: int, channels: int = 3) -> np.ndarray:

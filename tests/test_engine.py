@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,34 +305,44 @@ def test_only_the_files_last_used_are_kept(
 # --- engines that are remembered -----------------------------------------------------------------
 
 
+def prepared(model: keras.Model, wanted: str = "onnx", **facts: Any) -> engine.Prepared:
+    return engine.Prepared(choose(model, wanted), facts)
+
+
 def test_a_remembered_engine_computes_the_same(model: keras.Model) -> None:
     assert engine.remembered("tiny") is None
-    chosen = choose(model, "onnx")
-    engine.remember("tiny", chosen)
-    engine.remember("another name", chosen)
+    given = prepared(model, side=32)
+    engine.remember("tiny", given)
+    engine.remember("another name", given)
     found = engine.remembered("tiny")
     assert found
+    assert found.facts == {"side": 32}
     batch = pictures()
-    np.testing.assert_array_equal(found.run(batch), chosen.run(batch))
+    np.testing.assert_array_equal(found.engine.run(batch), given.engine.run(batch))
     assert engine.remembered("another name")
 
 
 def test_tensorflow_is_not_remembered(model: keras.Model) -> None:
-    engine.remember("tiny", choose(model, "tensorflow"))
+    engine.remember("tiny", prepared(model, "tensorflow"))
     assert engine.remembered("tiny") is None
 
 
-@pytest.mark.parametrize("damage", ["file", "list", "text", "name"])
+@pytest.mark.parametrize("damage", ["file", "list", "text", "name", "facts"])
 def test_what_was_damaged_is_not_remembered(model: keras.Model, damage: str) -> None:
-    chosen = choose(model, "onnx")
-    engine.remember("tiny", chosen)
-    path = chosen.run.network  # type: ignore[attr-defined]
+    given = prepared(model)
+    engine.remember("tiny", given)
+    path = given.engine.run.network  # type: ignore[attr-defined]
     noted = path.with_name(engine.REMEMBERED)
     if damage == "file":
         path.write_bytes(path.read_bytes()[:-1] + b"!")
     else:
-        texts = {"list": "[1]", "text": "{", "name": '{"tiny": "../other.onnx"}'}
+        texts = {
+            "list": "[1]",
+            "text": "{",
+            "name": '{"tiny": ["../other.onnx", {}]}',
+            "facts": f'{{"tiny": ["{path.name}", 3]}}',
+        }
         noted.write_text(texts[damage])
     assert engine.remembered("tiny") is None
-    engine.remember("tiny", chosen)  # and what can't be read is written anew
-    assert json.loads(noted.read_bytes())["tiny"] == path.name
+    engine.remember("tiny", given)  # and what can't be read is written anew
+    assert json.loads(noted.read_bytes())["tiny"][0] == path.name

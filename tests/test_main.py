@@ -99,7 +99,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: Capture, fix: str, code
 def test_predict_goes_on_after_a_bad_picture(
     cup: str, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(zoo, "load", lambda name: network)
+    monkeypatch.setattr(zoo, "load", lambda *_: network)
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
     arguments = ["predict", str(bad), cup, "--json", "--top", "3", "--engine", "tensorflow"]
@@ -133,9 +133,8 @@ def test_predict_prepares_a_network_once_and_then_needs_no_tensorflow(
     assert [label for label, _ in found] == [label for label, _ in expected]
     assert [p for _, p in found] == pytest.approx([p for _, p in expected], abs=1e-4)
     assert "preparing" not in done.stderr
-    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert "onnxruntime" in imported
-    assert not imported & {"tensorflow", "keras"}
+    assert "onnxruntime" in imported_by(done)
+    assert not imported_by(done) & {"tensorflow", "keras"}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,15 @@ def test_extract_and_train(
     assert found["skipped"][0]["file"] == "ant/notes.txt"
     assert "helpers: skipped ant/notes.txt: " in err
     with h5py.File(out) as file:
-        assert file["features"].shape == (12, 1280)
+        features = file["features"][:]
+    assert features.shape == (12, 1280)
+
+    # What was used before starts without TensorFlow, and finds its own file.
+    done = run("-X", "importtime", "-m", "helpers", "extract", str(folder), str(tmp_path / "e.h5"))
+    assert not imported_by(done) & {"tensorflow", "keras"}
+    with h5py.File(tmp_path / "e.h5") as file:
+        np.testing.assert_array_equal(file["features"][:], features)
+    assert as_json(["extract", str(folder), str(tmp_path / "e.h5")], capsys)["resumed_from"] == 12
 
     monkeypatch.setattr(heads, "train", functools.cache(heads.train))  # for JSON and text once
     found = as_json(["train", out, out], capsys)
@@ -419,6 +426,11 @@ HEAVY = TENSORFLOW | {"numpy", "h5py", "PIL", "matplotlib", "IPython"}
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def imported_by(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The modules that a process imported, which ran with `-X importtime`."""
+    return {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
