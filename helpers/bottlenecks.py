@@ -289,7 +289,8 @@ def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+            # What succeeded is kept before what failed ends the run.
+            for future in sorted(done, key=lambda future: future.exception() is not None):
                 yield future.result()
 
 
