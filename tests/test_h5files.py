@@ -90,7 +90,7 @@ def by_name(path: Path, model: "keras.Model", parts: int = 0) -> None:
     """Keras 1 and 2: lists of names in attributes, in several where one would be too long."""
     with h5py.File(path, "w") as file:
         file.attrs["backend"] = b"tensorflow"
-        names = [layer.name.encode() for layer in model.layers]
+        names = np.asarray([layer.name.encode() for layer in model.layers])  # of a fixed length
         for k in range(0, len(names), parts or len(names)):
             file.attrs[f"layer_names{k // parts}" if parts else "layer_names"] = (
                 names[k : k + parts] if parts else names
@@ -98,16 +98,34 @@ def by_name(path: Path, model: "keras.Model", parts: int = 0) -> None:
         for layer in model.layers:
             group = file.create_group(layer.name)
             order = [*layer.trainable_weights, *layer.non_trainable_weights]
-            group.attrs["weight_names"] = [f"{w.path}:0".encode() for w in order]
+            group.attrs["weight_names"] = np.asarray([f"{w.path}:0".encode() for w in order])
             for weight in order:
                 group[f"{weight.path}:0"] = np.asarray(weight)
+
+
+def by_name_as_texts(path: Path, model: "keras.Model") -> None:
+    """The same lists, as other libraries write them: each name in a heap, of any length."""
+    by_name(path, model)
+    with h5py.File(path, "a") as file:
+        for group in (file, *file.values()):
+            (listed,) = group.attrs.keys() & {"layer_names", "weight_names"}
+            names = [name.decode() for name in group.attrs[listed]]
+            group.attrs.create(listed, names, (len(names),), h5py.string_dtype())
+
+
+def with_optimizer(path: Path, model: "keras.Model") -> None:
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.save(path)
 
 
 LAYOUTS: dict[str, tuple[str, Write]] = {
     "nb_layers": ("x.h5", by_number),
     "layer_names": ("x.h5", by_name),
     "layer_names, in parts": ("x.h5", lambda path, model: by_name(path, model, parts=2)),
+    "layer_names, as texts": ("x.h5", by_name_as_texts),
     "whole_model": ("x.h5", lambda path, model: model.save(path)),
+    "whole_model, compiled": ("x.h5", with_optimizer),
     "keras3_weights": ("x.weights.h5", lambda path, model: model.save_weights(path)),
     "keras": ("x.keras", lambda path, model: model.save(path)),
 }
@@ -195,13 +213,13 @@ def test_the_state_of_random_numbers_is_no_weight(tmp_path: Path) -> None:
     assert len(h5files.load_weights(model, tmp_path / "x.weights.h5").loaded) == 2
 
 
-def test_bfloat16(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["whole_model", "keras3_weights", "keras"])
+def test_bfloat16(tmp_path: Path, layout: str) -> None:
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="d", dtype="bfloat16")])
-    model.save_weights(tmp_path / "x.weights.h5")
-    (layer,) = h5files.tree(tmp_path / "x.weights.h5").layers
-    assert layer.weights[0].dtype == "bfloat16"
+    path = written(tmp_path, layout, model)
+    assert {w.dtype for layer in h5files.tree(path).layers for w in layer.weights} == {"bfloat16"}
     other = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="d")])
-    h5files.load_weights(other, tmp_path / "x.weights.h5")
+    h5files.load_weights(other, path)
     assert np.array_equal(other.get_weights()[0], model.get_weights()[0].astype("float32"))
 
 
@@ -284,10 +302,11 @@ def convolved(picture: np.ndarray, kernel: np.ndarray, theano: bool) -> np.ndarr
 def keras_1(path: Path, arrays: dict[str, dict[str, np.ndarray]], **attributes: str) -> None:
     with h5py.File(path, "w") as file:
         file.attrs.update(attributes)
-        file.attrs["layer_names"] = [name.encode() for name in arrays]
+        file.attrs["layer_names"] = np.asarray([name.encode() for name in arrays])
         for name, weights in arrays.items():
             group = file.create_group(name)
-            group.attrs["weight_names"] = [f"{name}_{weight}".encode() for weight in weights]
+            names = np.asarray([f"{name}_{weight}".encode() for weight in weights])
+            group.attrs["weight_names"] = names
             for weight, array in weights.items():
                 group[f"{name}_{weight}"] = array
 
@@ -526,11 +545,66 @@ def test_31_groups_linked_twice(tmp_path: Path) -> None:
     refused(path, "links")
 
 
-def test_an_array_that_is_listed_many_times(tmp_path: Path) -> None:
-    keras_1(tmp_path / "x.h5", {"d": {"W": np.zeros(1 << 20)}})
+@pytest.mark.parametrize("listed", ["layer_names", "weight_names"])
+def test_a_name_that_is_listed_many_times(tmp_path: Path, listed: str) -> None:
+    """60,000 layers of 60,000 arrays each would be 125 kB."""
+    keras_1(tmp_path / "x.h5", {"d": {"W": np.zeros(3)}})
     with h5py.File(tmp_path / "x.h5", "a") as file:
-        file.attrs["layer_names"] = [b"d"] * 50
-    refused(tmp_path / "x.h5", "more than are stored")
+        group = file if listed == "layer_names" else file["d"]
+        group.attrs[listed] = [*group.attrs[listed]] * 2
+    with pytest.raises(WeightsError, match=f"its {listed} have a name twice"):
+        h5files.tree(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("start", [0, 512])
+@pytest.mark.parametrize("many", [True, False])
+def test_texts_that_declare_much(tmp_path: Path, start: int, many: bool) -> None:
+    """Every name of a list refers to one long text; or one text declares a length of 2 GB."""
+    count, path = 1_000_000 if many else 9, tmp_path / "x.h5"
+    names = ["x" * count, *("yz" for _ in range(300))]
+    with h5py.File(path, "w", userblock_size=start) as file:
+        file.attrs.create("layer_names", names, (301,), h5py.string_dtype())
+    data = path.read_bytes()
+    at = data.index(count.to_bytes(4, "little"))  # then the heap's address, and an index
+    text = data[at : at + 16] if many else (2**31).to_bytes(4, "little") + data[at + 4 : at + 16]
+    path.write_bytes(data[:at] + text * (301 if many else 1) + data[at + (4816 if many else 16) :])
+    with pytest.raises(WeightsError, match="its texts declare more bytes than are stored"):
+        h5files.tree(path)
+
+
+def test_a_long_name_is_cut_in_an_error(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["layer_names"] = [b"x" * 60_000]
+    with pytest.raises(WeightsError) as caught:
+        h5files.tree(tmp_path / "x.h5")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("kind", ["chunks that are not stored", "a large chunk", "many arrays"])
+def test_work_that_the_shapes_do_not_show(tmp_path: Path, kind: str) -> None:
+    """Files of less than 200 kB, of which no array alone is large."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        if kind == "chunks that are not stored":  # HDF5 takes 8 GB for the rest
+            file.create_dataset("a", (1 << 22,), "f4", chunks=(1,))[:100] = 1
+        elif kind == "a large chunk":
+            options = {"chunks": (1 << 25,), "maxshape": (None,), "compression": "gzip"}
+            file.create_dataset("a", data=np.zeros(9, "f4"), **options)
+        else:
+            for k in range(40):
+                file.create_dataset(str(k), data=np.zeros(1 << 20, "u1"), compression="gzip")
+    assert path.stat().st_size < 200_000
+    refused(path, "more than are stored")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_shards_are_named_for_what_they_are(tmp_path: Path, count: int) -> None:
+    model = keras.Sequential([keras.Input((64,)), *(layers.Dense(64) for _ in range(count + 1))])
+    model.save_weights(tmp_path / "x.weights.json", max_shard_size=3e-5)
+    assert len(list(tmp_path.glob("x_*.weights.h5"))) == count + 1
+    refused(tmp_path / "x.weights.json", "the list of a network's shards")
+    with pytest.raises(WeightsError, match=r"one of several shards .*load_weights"):
+        h5files.load_weights(model, tmp_path / "x_00000.weights.h5")
 
 
 @pytest.mark.parametrize("compression", ["gzip", None])

@@ -137,7 +137,7 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         with path.open("rb") as plain:
             raw = plain if h5py.is_hdf5(path) else _unpacked(plain, most)
             with h5py.File(path if raw is plain else raw, "r") as file:
-                found = _tree(path, file, raw)
+                found = _tree(path, file, raw, most)
                 if to_read:
                     _refuse_unsafe(found, most)
                 yield found
@@ -145,6 +145,7 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
         raise
     except Exception as error:  # h5py raises nearly every kind there is
         reason = str(error) or type(error).__name__
+        reason = reason if len(reason) < 400 else f"{reason[:400]}…"  # names may be very long
         text = f"{path.name}: {reason}. Nothing was loaded. Fetch the file again, or write it anew."
         raise WeightsError(text) from error
 
@@ -152,8 +153,11 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
 def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
     start = file.read(16)
     if not zipfile.is_zipfile(file):
-        page = start.lower().startswith((b"<!doctype", b"<html"))
-        what = "a web page" if page else f"a file that starts with {start[:8]!r}"
+        what = f"a file that starts with {start[:8]!r}"
+        if start.lower().startswith((b"<!doctype", b"<html")):
+            what = "a web page"
+        elif file.name.endswith(".weights.json"):
+            what = "the list of a network's shards, which Keras's own load_weights reads"
         raise ValueError(f"expected an HDF5 or .keras file, got {what}")
     with zipfile.ZipFile(file) as archive:
         info = archive.getinfo("model.weights.h5")
@@ -166,20 +170,25 @@ def _refuse_unsafe(found: Tree, most: int) -> None:
     if found.links:
         raise ValueError(f"it has links ({'; '.join(found.links[:3])}), and a weight file has none")
     for weight in (weight for layer in found.layers for weight in layer.weights):
-        data, size = weight.data, math.prod(weight.shape) * weight.data.dtype.itemsize
+        data, size, missing = weight.data, math.prod(weight.shape), 0
+        if data.chunks:  # HDF5 takes memory for each, whole, and stored or not
+            count = math.prod(-(-n // k) for n, k in zip(weight.shape, data.chunks, strict=True))
+            size, missing = count * math.prod(data.chunks), count - data.id.get_num_chunks()
+        size *= data.dtype.itemsize
         most -= size
         if weight.dtype != "bfloat16" and (
             data.dtype.kind not in "fiub" or data.dtype.itemsize > 8
         ):
             raise ValueError(f"{data.name} has {data.dtype}, expected numbers")
-        if most < 0 or (size and not data.id.get_storage_size()):  # or nothing was written
-            shape = f"{size:,} bytes in shape {weight.shape}"
-            raise ValueError(f"{data.name} declares {shape}, more than are stored")
+        if most < 0 or missing or (size and not data.id.get_storage_size()):
+            what = f"{size:,} bytes in shape {weight.shape}"
+            raise ValueError(f"{data.name} declares {what}, more than are stored")
 
 
-def _tree(path: Path, file: h5py.File, raw: BinaryIO) -> Tree:
+def _tree(path: Path, file: h5py.File, raw: BinaryIO, most: int) -> Tree:
     items, links = _walk(file)
-    _check_heaps(raw, [item for item in items.values() if isinstance(item, h5py.Dataset)])
+    arrays = [item for item in items.values() if isinstance(item, h5py.Dataset)]
+    _check_texts([*_between(raw, arrays)], file.userblock_size, most)
     below = "/model_weights" if "/model_weights" in items else ""
     names = _names(items[below], "layer_names")
     keras3 = [root for root in KERAS3_ROOTS if root in items]
@@ -230,12 +239,8 @@ def _walk(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
     return items, links
 
 
-def _check_heaps(raw: BinaryIO, arrays: list[h5py.Dataset]) -> None:
-    """Refuse damaged heaps of texts, in which HDF5 (up to 2.0, at least) can loop for ever.
-
-    A heap is "GCOL", its size, and entries with 16 bytes ahead: an index, 0 for the rest that is
-    free, and a size. HDF5 steps from entry to entry, and one of size 0 leads back to itself.
-    """
+def _between(raw: BinaryIO, arrays: Iterable[h5py.Dataset]) -> Iterator[tuple[int, bytes]]:
+    """Read what is between the arrays' numbers, each part with its place."""
     here, places = 0, [(raw.seek(0, io.SEEK_END), 0)]
     for array in arrays:
         if array.chunks:
@@ -244,18 +249,43 @@ def _check_heaps(raw: BinaryIO, arrays: list[h5py.Dataset]) -> None:
             places.append((offset, array.id.get_storage_size()))
     for place, length in sorted(places):
         raw.seek(here)
-        data = raw.read(max(place - here, 0))  # what is between the arrays
+        yield here, raw.read(max(place - here, 0))
         here = max(here, place + length)
+
+
+def _check_texts(parts: list[tuple[int, bytes]], first: int, most: int) -> None:
+    """Refuse damaged heaps of texts, in which HDF5 (up to 2.0, at least) can loop for ever.
+
+    A heap is "GCOL", its size, and entries with 16 bytes ahead: an index, 0 for the rest that is
+    free, and a size. HDF5 steps from entry to entry, and one of size 0 leads back to itself. What
+    refers to a text has its length, the heap's address and its index. HDF5 takes memory for that
+    length before it looks, and many may refer to one text.
+    """
+    heaps: dict[int, set[bytes]] = {}
+    for here, data in parts:
         start = data.find(b"GCOL\x01")
         while start >= 0:
+            indices = heaps.setdefault(here + start - first, set())
             at, end = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
             while at + 16 <= end:
-                size = int.from_bytes(data[at + 8 : at + 16], "little")
-                free = data[at : at + 2] == b"\0\0"
+                index, size = data[at : at + 2], int.from_bytes(data[at + 8 : at + 16], "little")
+                free = index == b"\0\0"
+                indices |= set() if free else {index + b"\0\0"}
                 at += size if free else 16 + (size + 7) // 8 * 8
                 if at > end or end > len(data) or (free and size < 16):
                     raise ValueError("it is damaged where its texts are")
             start = data.find(b"GCOL\x01", at)
+    for _, data in parts:
+        for k in range(8):  # a reference may stand anywhere
+            words = np.frombuffer(data[k : k + (len(data) - k) // 8 * 8], "<u8")
+            for word in np.flatnonzero(np.isin(words, [*heaps])):
+                at = k + 8 * int(word)
+                length, index = data[at - 4 : at], data[at + 8 : at + 12]
+                # A virtual array refers to a heap, too: its version 4 and class 3 stand ahead.
+                if index in heaps[int(words[word])] and length[2:] != b"\4\3":
+                    most -= int.from_bytes(length, "little")
+    if most < 0:
+        raise ValueError("its texts declare more bytes than are stored")
 
 
 def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator[Layer]:
@@ -300,8 +330,7 @@ def _weight(items: dict[str, Any], path: str, name: str) -> Weight:
     data = _listed(items, path)
     if not isinstance(data, h5py.Dataset) or data.shape is None:
         raise ValueError(f"{path[1:]!r} is no array")
-    # h5py does not know bfloat16; Keras says in an attribute that it wrote it.
-    special = data.dtype.str == "|V2" and _attribute(data, "dtype") == "bfloat16"
+    special = data.dtype.str == "|V2"  # h5py does not know bfloat16, and keeps the two bytes
     return Weight(name, data.shape, "bfloat16" if special else str(data.dtype), data)
 
 
@@ -317,7 +346,10 @@ def _names(group: Any, attribute: str) -> list[str] | None:
     # From several attributes, attribute0 and so on, if the list is longer than 64 kB.
     parts = [k for k in getattr(group, "attrs", ()) if re.fullmatch(rf"{attribute}\d*", k)]
     values = [np.ravel(_attribute(group, part)) for part in sorted(parts, key=_natural)]
-    return [_text(name) for value in values for name in value] if parts else None
+    names = [_text(name) for value in values for name in value]
+    if len(set(names)) < len(names):
+        raise ValueError(f"its {attribute} have a name twice")
+    return names if parts else None
 
 
 def _text(value: Any) -> str:

@@ -238,6 +238,9 @@ def _other_layers(tree: Tree, model: Any, missing: list[Any], unexpected: list[L
     side, other, more = ("file", "model", unexpected) if unexpected else ("model", "file", missing)
     if missing and unexpected:
         why, todo = "their layers are others", "Build the model that the file belongs to"
+    elif missing and re.search(r"_\d{5}\.weights\.h5$", tree.file):
+        why = "by its name it is one of several shards of a network"
+        todo = "Keras's own load_weights reads them all, from the list beside them, ….weights.json"
     elif len(more) > 3:  # VGG's head is the longest
         why, todo = f"the {side} has {len(more)} layers more", "Load what both have with partial"
     else:

@@ -18,6 +18,10 @@ from helpers import h5files
 from helpers.errors import HelpersError
 
 ARCHIVED = "model.weights.h5"
+LAYOUTS = (
+    "numbers", "Keras 1", "names as texts", "gzip", "newest HDF5",
+    "x.h5", "x.keras", "x.weights.h5", "deflated",
+)  # fmt: skip
 Shapes = dict[str, dict[str, tuple[int, ...]]]
 SHAPES: Shapes = {
     "c": {"kernel": (3, 3, 2, 3), "bias": (3,)},
@@ -48,29 +52,32 @@ def read(path: Path) -> None:
     h5files.read(path)
 
 
-def sound() -> list[bytes]:
-    """Files in older layouts, one with compressed arrays, and last those that Keras 3 writes."""
+def sound() -> dict[str, bytes]:
+    """A file of each layout, as Keras and other libraries write it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.h5"
-        files = [
-            _written(path, by_number, KERAS_1),
-            _written(path, by_name, KERAS_1),
-            _written(path, by_name, SHAPES, compression="gzip", shuffle=True),
-        ]
+        files = {
+            "numbers": _written(path, by_number, KERAS_1),
+            "Keras 1": _written(path, by_name, KERAS_1),
+            "names as texts": _written(path, by_name, SHAPES, texts=True),
+            "gzip": _written(path, by_name, SHAPES, compression="gzip", shuffle=True, chunks=True),
+            "newest HDF5": _written(path, by_name, SHAPES, libver="latest"),
+        }
         model, _ = _model()
         model.save_weights(Path(folder) / "x.weights.h5")
         for name in ("x.h5", "x.keras"):
             model.save(Path(folder) / name)
-        files += [(Path(folder) / n).read_bytes() for n in ("x.h5", "x.keras", "x.weights.h5")]
-        return [*files, _archived(files[-1], zipfile.ZIP_DEFLATED)]
+        files |= {n: (Path(folder) / n).read_bytes() for n in ("x.h5", "x.keras", "x.weights.h5")}
+        return files | {"deflated": _archived(files["x.weights.h5"], zipfile.ZIP_DEFLATED)}
 
 
 def flips(sound: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """Yield copies with one flipped bit each, at places all over the file."""
+    """Yield copies with one other byte each, from the first to the last; every second by a bit."""
     chance = random.Random(seed)
     for k in range(count):
         data = bytearray(sound)
-        data[(k * len(data) + chance.randrange(len(data))) // count] ^= 1 << chance.randrange(8)
+        change = chance.randrange(1, 256) if k % 2 else 1 << chance.randrange(8)
+        data[(k * len(data) + chance.randrange(len(data))) // count] ^= change
         yield bytes(data)
 
 
@@ -171,13 +178,14 @@ def by_number(file: h5py.File, layers: Shapes, **options: Any) -> None:
             group.create_dataset(f"param_{p}", data=_array(shape), **options)
 
 
-def by_name(file: h5py.Group, layers: Shapes, **options: Any) -> None:
-    """Keras 1 and 2: lists of names in attributes."""
+def by_name(file: h5py.Group, layers: Shapes, texts: bool = False, **options: Any) -> None:
+    """Keras 1 and 2: lists of names in attributes, of a fixed length or each in a heap."""
+    kind = h5py.string_dtype() if texts else "S20"
     file.attrs["backend"] = b"tensorflow"
-    file.attrs["layer_names"] = [name.encode() for name in layers]
+    file.attrs["layer_names"] = np.array([*layers], kind)
     for name, shapes in layers.items():
         group = file.create_group(name)
-        group.attrs["weight_names"] = [f"{name}/{weight}:0".encode() for weight in shapes]
+        group.attrs["weight_names"] = np.array([f"{name}/{weight}:0" for weight in shapes], kind)
         for weight, shape in shapes.items():
             group.create_dataset(f"{name}/{weight}:0", data=_array(shape), **options)
 
@@ -186,10 +194,10 @@ def _array(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).random(shape, "float32")
 
 
-def _written(path: Path, write: Any, layers: Shapes, **options: Any) -> bytes:
-    with h5py.File(path, "w") as file:
-        if options:
-            options["chunks"] = True
+def _written(
+    path: Path, write: Any, layers: Shapes, libver: str | None = None, **options: Any
+) -> bytes:
+    with h5py.File(path, "w", libver=libver) as file:
         write(file, layers, **options)
     return path.read_bytes()
 
