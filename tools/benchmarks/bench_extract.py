@@ -27,7 +27,7 @@ PEER = str(Path(__file__).with_name("peer_torch.py"))
 def extract(folder: str, model: str) -> Callable[[], float]:
     from helpers import bottlenecks
 
-    net, count = _network(model), _count(folder)
+    net, count = network(model), _count(folder)
     out = tempfile.mkdtemp()
 
     def run() -> float:
@@ -46,7 +46,7 @@ def flow_from_directory(folder: str, model: str) -> Callable[[], float]:
     import h5py
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    net, count = _network(model), _count(folder)
+    net, count = network(model), _count(folder)
     scaled = ImageDataGenerator(preprocessing_function=net.preprocess_pixels)
     pictures = scaled.flow_from_directory(
         folder, target_size=(224, 224), batch_size=BATCH, class_mode=None, shuffle=False
@@ -82,7 +82,7 @@ def dataset_from_directory(folder: str, model: str, tuner: bool = True) -> Calla
     import keras
     import tensorflow as tf
 
-    net, count = _network(model), _count(folder)
+    net, count = network(model), _count(folder)
     pictures = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(224, 224), batch_size=BATCH, shuffle=False, verbose=False
     )
@@ -112,7 +112,7 @@ def in_memory(folder: str, model: str, threads: str) -> Callable[[], float]:
 
     from helpers import engine
 
-    net = _network(model)
+    net = network(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 0 if threads == "0" else 1
     session = onnxruntime.InferenceSession(engine.exported(net.model), options)
@@ -136,7 +136,7 @@ def _count(folder: str) -> int:
     return sum(path.is_file() for path in Path(folder).glob("*/*"))
 
 
-def _network(model: str):  # type: ignore[no-untyped-def]
+def network(model: str):  # type: ignore[no-untyped-def]
     from helpers import zoo
 
     class Network(zoo.Network):
@@ -213,7 +213,7 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
         "listing the folder": (datasets, "class_folders"),
         "hashing weights and names": (bottlenecks, "_fingerprint"),
     }
-    net = _network(model)
+    net = network(model)
     values: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as out, pytest.MonkeyPatch.context() as patch:
         bottlenecks.extract(folder, Path(out) / "warm.h5", net, BATCH, progress=False)
@@ -229,7 +229,7 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
             spent |= {"the rest": used - sum(spent.values()), ALL: used, IDLE: waited}
             for part in (ALL, NETWORK, *parts, "the rest", IDLE):
                 values.setdefault(part, []).append(spent.get(part, 0.0))
-    title = f"Where the time of extract goes: {model}, {PICTURES} pictures"
+    title = f"Where the time of extract goes: {model}, {_count(folder)} pictures"
     return Table(title, "seconds of processor time", values, ALL)
 
 

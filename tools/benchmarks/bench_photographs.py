@@ -1,14 +1,17 @@
 """Photographs of a phone: from files of 12 megapixels to features in HDF5, and what it costs.
 
 The files are mosaics of photographs that come with scikit-image and scikit-learn, 4032 x 3024
-pixels in JPEG's quality 93, about 4 MB each. The contenders are those of bench_extract.py, with
-random weights; the limit is decoding alone, as `images.load` does it, on all cores.
+pixels in JPEG's quality 93, about 4 MB each; each is listed four times. The contenders are those of
+bench_extract.py, with random weights. There are two limits, on all cores: decoding alone, as
+`images.load` does it; and decoding, then the network, picture by picture and nothing else, which
+no order of the work can beat.
 
 How far features move is measured on photographs as they are: the cosine between a picture's
 features when it is decoded at 1/2 and those of the full decode, beside changes that nobody minds.
 """
 
 import io
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,29 +27,44 @@ from frame import Claim, Table, Worker
 if TYPE_CHECKING:
     from PIL import Image
 
-PHOTOGRAPHS, SIZE = 96, (4032, 3024)
+PHOTOGRAPHS, TIMES, SIZE = 96, 4, (4032, 3024)
 LARGEST, MANY = (6000, 4000), 40
 SIDE = 112  # of what the network sees: half of the usual, for few free photographs are larger
 COLOURED = "astronaut.png coffee.png hubble_deep_field.jpg ihc.png motorcycle_left.png retina.jpg "
 GREY = "brick.png camera.png grass.png gravel.png moon.png"
 OURS, LIMIT = "bottlenecks.extract", "limit: decoding alone, all cores"
+BOTH = "limit: decoding and the network, a picture a core"
+TIMM = "PyTorch, timm (channels_last), DataLoader with two workers"
+AIMS = {small.DATASET: 2, small.DATASET_UNTUNED: 2, TIMM: 2, BOTH: 0.9, LIMIT: 0.8}
+NAMES_IN_TIMM = {"MobileNet": "mobilenetv1_100", "EfficientNetLite0": "tf_efficientnet_lite0"}
 
 
-def decoding(folder: str, model: str) -> Callable[[], float]:
+def decoding(folder: str, model: str, network: bool = False) -> Callable[[], float]:
     from helpers import engine, images
 
     paths = sorted(Path(folder).glob("*/*.jpg"))
     pool = ThreadPoolExecutor(engine.cores())
+    compute = engine.choose(small.network(model).model, "onnx").run if network else len
+
+    def one(path: Path) -> object:
+        return compute(images.scale(images.load(path, 224)[None], "tf"))
 
     def run() -> float:
         started = time.perf_counter()
-        list(pool.map(lambda path: images.load(path, 224), paths))
+        list(pool.map(one, paths))
         return len(paths) / (time.perf_counter() - started)
 
     return run
 
 
-def memory(folder: str) -> Callable[[], float]:
+def decoding_and_network(folder: str, model: str) -> Callable[[], float]:
+    return decoding(folder, model, network=True)
+
+
+def memory(folder: str, cores: str) -> Callable[[], float]:
+    from helpers import engine
+
+    engine.cores = lambda: int(cores)
     run = small.extract(folder, "EfficientNetLite0")
 
     def peak() -> float:
@@ -56,7 +74,9 @@ def memory(folder: str) -> Callable[[], float]:
     return peak
 
 
-MAKERS = small.MAKERS | {function.__name__: function for function in (decoding, memory)}
+MAKERS = small.MAKERS | {
+    function.__name__: function for function in (decoding, decoding_and_network, memory)
+}
 
 
 def originals(names: str) -> "list[Image.Image]":
@@ -70,7 +90,7 @@ def originals(names: str) -> "list[Image.Image]":
     return [Image.open(path).convert("RGB") for path in paths]
 
 
-def photographs(folder: Path, count: int, size: tuple[int, int]) -> str:
+def photographs(folder: Path, count: int, size: tuple[int, int], times: int = 1) -> str:
     from PIL import Image
 
     pieces, random = originals(COLOURED), np.random.default_rng(0)
@@ -82,6 +102,8 @@ def photographs(folder: Path, count: int, size: tuple[int, int]) -> str:
             for left in range(0, size[0], 500):
                 canvas.paste(pieces[random.integers(len(pieces))], (left, top))
         canvas.save(path, quality=93)
+        for more in range(1, times):
+            os.link(path, path.with_name(f"{number}-{more}.jpg"))
     return str(folder)
 
 
@@ -141,24 +163,28 @@ def features_moved() -> Table:
 def measure(runs: int) -> list[Table]:
     tables = [features_moved()]
     with tempfile.TemporaryDirectory() as folder:
-        files = photographs(Path(folder), PHOTOGRAPHS, SIZE)
+        files = photographs(Path(folder), PHOTOGRAPHS, SIZE, TIMES)
         for model in ("MobileNet", "EfficientNetLite0"):
             names = {
                 OURS: "extract",
                 small.DATASET: "dataset_from_directory",
                 small.DATASET_UNTUNED: "dataset_without_tuner",
+                BOTH: "decoding_and_network",
                 LIMIT: "decoding",
             }
             workers = {name: Worker(__file__, maker, files, model) for name, maker in names.items()}
+            in_timm = NAMES_IN_TIMM[model]
+            workers[TIMM] = Worker(small.PEER, "photographs", files, in_timm, python=frame.PEERS)
             values = frame.take_turns(workers, runs)
             for worker in workers.values():
                 worker.close()
             claims = [
                 Claim(f"against {name}", frame.ratio(values, OURS, name), least=least)
-                for name, least in ((small.DATASET, 2), (small.DATASET_UNTUNED, 2), (LIMIT, 0.8))
+                for name, least in AIMS.items()
             ]
-            title = f"{model}, {PHOTOGRAPHS} photographs of 12 MP"
+            title = f"{model}, {PHOTOGRAPHS * TIMES} photographs of 12 MP"
             tables.append(Table(title, "pictures/s", values, OURS, claims))
+            tables.append(small.where_the_time_goes(files, model, runs))
     with tempfile.TemporaryDirectory() as folder:
         folders = {
             f"{MANY} photographs of 24 MP": photographs(Path(folder, "large"), MANY, LARGEST),
@@ -166,13 +192,19 @@ def measure(runs: int) -> list[Table]:
         }
 
         contenders = {
-            name: lambda files=files: frame.once(__file__, "memory", files)
+            f"{name}, {cores} threads": lambda files=files, cores=cores: frame.once(
+                __file__, "memory", files, cores
+            )
+            for cores in ("2", "8")
             for name, files in folders.items()
         }
         values = frame.take_turns(contenders, runs, warm_up=0)
-    large, little = values.values()
-    growth = Claim("growth in MB", float(np.median(np.subtract(large, little))), most=300)
-    tables.append(Table("Memory of extract", "MB at most", values, next(iter(values)), [growth]))
+    found = list(values.values())
+    growths = [
+        Claim(f"growth in MB, {cores} threads", float(np.median(np.subtract(*pair))), most=300)
+        for cores, pair in ((2, found[:2]), (8, found[2:]))
+    ]
+    tables.append(Table("Memory of extract", "MB at most", values, "", growths))
     return tables
 
 
