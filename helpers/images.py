@@ -27,9 +27,11 @@ KINDS = {
     rb"(\xef\xbb\xbf)?\s*<(svg|(\?xml|!).*<svg)": "an SVG drawing",
     rb"%PDF": "a PDF",
     rb"\xff\x0a|\0\0\0\x0cJXL ": "a JPEG XL picture",
+    rb"....ftypcrx|II\*\0....CR|II....HEAPCCDR|FUJIFILM|II(U\0|R[OS])|FOVb|\0MRM": (
+        "a camera's raw file"
+    ),
     rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(avi[fs]|he[iv].|m[is]f1)"
     rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51": "a picture that is damaged or of a rare kind",
-    rb"....ftypcrx": "a camera's raw file",
     rb"....ftyp|RIFF....AVI|\x1aE\xdf\xa3": "a video",
     rb"PK\x03\x04": "a ZIP archive",
     rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*\Z": "a text file",

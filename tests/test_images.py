@@ -253,6 +253,9 @@ def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
         (b"\0\0\0\x20ftypisom\0\0\2\0", "a video"),
         (b"PK\x03\x04\0", "a ZIP"),
         (b"\0\0\0\x18ftypcrx \0", "raw"),
+        (b"II*\0\x10\0\0\0CR\x02\0", "raw"),
+        (b"FUJIFILMCCD-RAW 0201", "raw"),
+        (b"IIU\0\x18\0\0\0", "raw"),
         (camera_raw(), "raw"),
         (b"\0\0\0\x18ftypheic", "damaged"),
         (encoded(SMALL, "PPM"), "expected JPEG, PNG"),  # Pillow would read it
