@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--engine", choices=engines, default="auto", help=about)
     extract.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     where = extract.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="have a dask cluster compute it")
+    about = "have a dask cluster compute it, one that you trust: it can run code here"
+    where.add_argument("--scheduler", metavar="ADDRESS", help=about)
     where.add_argument("--workers", type=_positive, metavar="N", help="compute it in N processes")
 
     train = command("train", _train, "train a head on features, score it on others")

@@ -1,5 +1,6 @@
 """Bottleneck features: class folders → a frozen network's outputs in one features file."""
 
+import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from helpers.zoo import Network
 
+    Scheduler = str | distributed.LocalCluster
+
 TIMEOUT = 10  # seconds, for a cluster to answer
 
 
@@ -57,7 +60,7 @@ def extract(
     batch_size: int = 32,
     engine: str | Engine = "auto",
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: "Scheduler | None" = None,
     progress: bool = True,
 ) -> Extraction:
     """Run every picture of class folders through a frozen network once, into a features file.
@@ -76,7 +79,10 @@ def extract(
         batch_size: pictures that are computed at a time, here or by each thread of a worker.
         engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
         workers: how many processes to start on this machine.
-        scheduler: or a dask scheduler's address, such as `tcp://192.168.0.7:8786`.
+        scheduler: or a dask scheduler's address, such as `tls://192.168.0.7:8786`, or a cluster of
+            `local_cluster`. Trust it as you trust this program: it can run code here, and whoever
+            reaches a `tcp://` address can run code on its machines. For `tls://`, dask's
+            configuration names the certificates (https://distributed.dask.org/en/stable/tls.html).
         progress: show a progress bar.
 
     Raises:
@@ -148,44 +154,75 @@ def extract(
     return Extraction(part.done, why, resumed_from, seconds, rate, name, note, notes)
 
 
-def check_cluster(workers: int | None, scheduler: str | None) -> None:
+def check_cluster(workers: int | None, scheduler: "Scheduler | None") -> None:
     """Raise the ArgumentError that `extract` would, before a network is loaded."""
     if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
         raise ArgumentError(f"Expected 1 worker or more, or a scheduler: {workers}, {scheduler}.")
     try:
-        import distributed  # noqa: F401
+        import cryptography  # noqa: F401
+        import distributed
     except ImportError:
         raise ArgumentError(
             "Several workers need dask.distributed, which is not installed. Install it from the "
             "course's folder: pip install -e '.[cluster]' -c constraints.txt"
         ) from None
+    if scheduler is None:
+        return
+
+    async def connect() -> None:
+        how = _reached(scheduler) | {"asynchronous": True, "set_as_default": False}
+        client: Any = distributed.Client(timeout=TIMEOUT, **how)
+        try:
+            async with asyncio.timeout(TIMEOUT):  # dask's ends when something accepts
+                await client
+                await client.wait_for_workers(1)
+        finally:
+            await client.close()
+
+    try:
+        with _silenced(), ThreadPoolExecutor(1) as pool:  # a notebook's own thread runs a loop
+            pool.submit(asyncio.run, connect()).result()
+    except Exception as error:  # whatever dask makes of what answers there
+        usual = isinstance(error, (OSError, ValueError, TypeError))
+        why = str(error) or f"waited {TIMEOUT} s" if usual else "what answers is no scheduler"
+        raise ArgumentError(
+            f"No scheduler with workers answers at {_reached(scheduler)['address']} ({why}). Start "
+            "them with `dask scheduler`, which says its address, and `dask worker ADDRESS`."
+        ) from error
 
 
 def local_cluster(workers: int, threads: int | None = None) -> "distributed.LocalCluster":
-    """Start workers, which listen to this machine only and end when the `with` block ends.
+    """Start workers, which listen to this process only and end when the `with` block ends.
+
+    The connections are TLS, with keys that are made for this cluster: a port of this machine is
+    open to all its users, and who talks to a scheduler can run code.
 
     Args:
         workers: how many processes.
         threads: of each; default: its share of the cores.
 
     Returns:
-        The cluster; give its `scheduler_address` to `extract`.
+        The cluster; give it to `extract` as the `scheduler`.
     """
+    import dask
     import distributed
 
     share = threads or max(1, engines.cores() // max(workers, 1))
-    return distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=share,
-        host="127.0.0.1",
-        # Without the dashboard there is a web server all the same.
-        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        memory_limit=0,  # dask would stop a worker for the size of TensorFlow
-        silence_logs=logging.CRITICAL,
-        env={"TF_NUM_INTRAOP_THREADS": str(share)},
-        # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
-        preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-    )
+    # Without the dashboard there are web servers all the same: without pages, then.
+    with dask.config.set({"distributed.scheduler.http.routes": []}):
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=share,
+            host="127.0.0.1",
+            security=distributed.Security.temporary(),
+            config={"distributed.worker.http.routes": []},
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            memory_limit=0,  # dask would stop a worker for the size of TensorFlow
+            silence_logs=logging.CRITICAL,
+            env={"TF_NUM_INTRAOP_THREADS": str(share)},
+            # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
+            preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+        )
 
 
 def facts(network: "Network") -> dict[str, Any]:
@@ -295,7 +332,10 @@ def _mapped(function: Callable[[Any], Batch], items: Iterator[Any], threads: int
 
 
 def _on_cluster(
-    task: _Task, todo: Iterator[np.ndarray], workers: int | None, scheduler: str | None
+    task: _Task,
+    todo: Iterator[np.ndarray],
+    workers: int | None,
+    scheduler: "Scheduler | None",
 ) -> Batches:
     """Have batches computed by workers, as they have time for them."""
     import distributed
@@ -337,27 +377,37 @@ def _on_worker(task: _Task, rows: np.ndarray) -> Batch:
     return batch
 
 
+def _reached(scheduler: "Scheduler") -> dict[str, Any]:
+    """What a client needs to know of a scheduler."""
+    if isinstance(scheduler, str):
+        return {"address": scheduler}
+    return {"address": scheduler.scheduler_address, "security": scheduler.security}
+
+
 @contextlib.contextmanager
-def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed.Client]":
+def _silenced() -> Iterator[None]:
+    """Without dask's log: what went wrong is said by the error that is raised."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _client(workers: int | None, scheduler: "Scheduler | None") -> "Iterator[distributed.Client]":
     """A client of a cluster, or of a new one on this machine; its errors become the course's."""
     import distributed
 
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what went wrong is said by the error that is raised
     try:
-        with contextlib.ExitStack() as stack:
+        with _silenced(), contextlib.ExitStack() as stack:
             if workers is not None:
-                scheduler = stack.enter_context(local_cluster(workers)).scheduler_address
-            try:
-                client = stack.enter_context(distributed.Client(scheduler, timeout=TIMEOUT))
-                client.wait_for_workers(1, TIMEOUT)
-            except (OSError, ValueError, TypeError) as error:
-                raise ArgumentError(
-                    f"No scheduler with workers answers at {scheduler} ({error}). Start them with "
-                    "`dask scheduler`, which says its address, and `dask worker ADDRESS`."
-                ) from error
-            yield client
+                scheduler = stack.enter_context(local_cluster(workers))
+            assert scheduler
+            how = _reached(scheduler) | {"timeout": TIMEOUT}
+            yield stack.enter_context(distributed.Client(**how))
     except HelpersError:
         raise
     except Exception as error:  # whatever a worker raised, or what its end did here
@@ -366,5 +416,3 @@ def _client(workers: int | None, scheduler: str | None) -> "Iterator[distributed
             f"The cluster could not compute a batch ({why}). What was computed is kept: the same "
             "command goes on from here."
         ) from error
-    finally:
-        logger.setLevel(level)

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ def extract(workers: distributed.LocalCluster) -> Extract:
     """By the two processes; pictures, the file to make, and an engine's `run` are to be given."""
 
     def by_both(folder: Path, out: Path, run: Any) -> Extraction:
-        how: Any = {"scheduler": workers.scheduler_address, "engine": Engine("noting", run)}
+        how: Any = {"scheduler": workers, "engine": Engine("noting", run)}
         return killed.extract(folder, out, batch_size=BATCH, **how)
 
     return by_both
@@ -125,8 +127,7 @@ def test_each_worker_gets_the_network(
 ) -> None:
     """With ONNX Runtime it has no need of TensorFlow, and the features are the same to the bit."""
     net, how = tiny(), {"engine": engine, "progress": False}  # type: Any, Any
-    address = workers.scheduler_address
-    done = bottlenecks.extract(many, tmp_path / "f.h5", net, scheduler=address, **how)
+    done = bottlenecks.extract(many, tmp_path / "f.h5", net, scheduler=workers, **how)
     assert (done.images, done.engine) == (60, engine)
     bottlenecks.extract(many, tmp_path / "one.h5", net, **how)
     found, expected = (arrays(tmp_path / name)["features"] for name in ("f.h5", "one.h5"))
@@ -176,6 +177,15 @@ killed.extract(many, out, scheduler=address, batch_size=2, engine=engine)
 """
 
 
+def keys_of(cluster: distributed.LocalCluster) -> list[tuple[str, str]]:
+    security: Any = cluster.security
+    return [
+        ("CA_FILE", security.tls_ca_file),
+        ("CLIENT__CERT", security.tls_client_cert),
+        ("CLIENT__KEY", security.tls_client_key),
+    ]
+
+
 def test_a_run_that_is_killed_is_taken_up(
     workers: distributed.LocalCluster,
     extract: Extract,
@@ -187,8 +197,11 @@ def test_a_run_that_is_killed_is_taken_up(
     """By the same cluster, and the rest of it by one process."""
     out, kept = tmp_path / "f.h5", WORKERS * 3 * BATCH
     status = tmp_path / "f.h5.part" / "status.bin"
-    command = [sys.executable, "-c", RUN, workers.scheduler_address, many, out, notes, gate]
-    with subprocess.Popen([*map(str, command)], cwd=ROOT / "tests") as process:
+    address = workers.scheduler_address
+    command = [sys.executable, "-c", RUN, address, *map(str, (many, out, notes, gate))]
+    keys = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": pem for name, pem in keys_of(workers)}
+    environment = os.environ | keys
+    with subprocess.Popen(command, cwd=ROOT / "tests", env=environment) as process:
         while not status.exists() or status.read_bytes().count(DONE) < kept:
             assert process.poll() is None
             time.sleep(0.01)
@@ -226,6 +239,70 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_workers(
     assert set(computed(notes)) == processes
 
 
+# --- others on this machine ---------------------------------------------------------------------
+
+STRANGER = """
+import logging, os, ssl, sys
+import distributed
+logging.disable()
+
+class Careless(distributed.Security):
+    def get_connection_args(self, role):
+        found = super().get_connection_args(role)
+        found["ssl_context"].verify_mode = ssl.CERT_NONE
+        return found
+
+keys = Careless.temporary()
+if os.getuid() == 0:  # after the imports, which root alone may be able to read
+    os.setgid(65534)
+    os.setuid(65534)
+for address in sys.argv[1:]:
+    for scheme, security in (("tcp", None), ("tls", keys)):
+        address = f"{scheme}://{address.partition('://')[2]}"
+        try:
+            with distributed.Client(address, timeout=30, security=security) as client:
+                print("ran as", client.run_on_scheduler(os.getuid))
+        except OSError as error:
+            print("refused", error)
+"""
+
+
+def test_another_user_is_refused(workers: distributed.LocalCluster) -> None:
+    """Without keys and with keys of their own, by the scheduler, the workers and their nannies."""
+    info = workers.scheduler_info["workers"]
+    ports = [workers.scheduler_address, *info, *(worker["nanny"] for worker in info.values())]
+    command = [sys.executable, "-c", STRANGER, *ports]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
+    said = done.stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["refused"] * 2 * len(ports), said
+
+
+def test_no_web_page_is_open_to_others(workers: distributed.LocalCluster) -> None:
+    """Nor by the worker that takes another one's place."""
+    with distributed.Client(workers) as client:
+        first = set(client.run(os.getpid).values())
+        for process in first:
+            os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            client.wait_for_workers(WORKERS, 120)
+            with contextlib.suppress(OSError):  # of one that was just killed
+                if not first & set(client.run(os.getpid).values()):
+                    break
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    ports = {
+        connection.laddr.port
+        for process in processes
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert len(ports) >= 1 + 3 * WORKERS
+    for port in ports:
+        for page in ("health", "metrics", "info/main/workers.html", "json/counts.json"):
+            with pytest.raises(OSError, match=r"404|reset|closed"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=60)
+
+
 # --- what does not fit ---------------------------------------------------------------------------
 
 
@@ -234,19 +311,29 @@ def test_a_worker_that_sees_other_pictures_is_refused(
     extract: Extract, many: Path, tmp_path: Path, gone: bool
 ) -> None:
     """As where its path leads to another disk, or nowhere."""
-    with pytest.raises(DataError, match=r"Worker tcp://\S+ does not see .*/many/"):
+    with pytest.raises(DataError, match=r"Worker tls://\S+ does not see .*/many/"):
         extract(many, tmp_path / "f.h5", Spoiling(many, gone))
 
 
 def test_a_scheduler_that_is_not_there_is_said(
-    many: Path, tmp_path: Path, closed_port: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    closed_port: str,
+    serve: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bottlenecks, "TIMEOUT", 0.5)
-    with bottlenecks.local_cluster(0) as empty:
-        nowhere = closed_port.replace("http", "tcp")
-        for address in (nowhere, "carrier-pigeon://home", empty.scheduler_address):
-            with pytest.raises(ArgumentError, match=f"answers at {address}"):
-                killed.extract(many, tmp_path / "f.h5", scheduler=address)
+    with bottlenecks.local_cluster(0) as empty, socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = [closed_port, f"http://127.0.0.1:{silent.getsockname()[1]}", serve({}).url]
+        addresses = [port.replace("http", "tcp") for port in ports]
+        # Of a scheduler with TLS, the second lacks the keys.
+        schemes = ["carrier-pigeon://home", empty.scheduler_address, serve({}).url, "127.0.0.1"]
+        for address in [*addresses, *schemes, empty]:
+            shown = getattr(address, "scheduler_address", address)
+            with pytest.raises(
+                ArgumentError, match=f"No scheduler with workers answers at {shown}"
+            ):
+                killed.extract(folder, tmp_path / "f.h5", scheduler=address)
 
 
 @pytest.mark.parametrize(("scheduler", "count"), [("tcp://a:1", 2), (None, 0)])
@@ -278,9 +365,9 @@ def test_workers_that_die_of_a_batch_are_an_error(
 
 
 CLUSTER = """
-from helpers import bottlenecks
+from distributed import LocalCluster
 if __name__ == "__main__":
-    with bottlenecks.local_cluster(1, threads=1) as cluster:
+    with LocalCluster(1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
         print(cluster.scheduler_address, flush=True)
         input()
 """
