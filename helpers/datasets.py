@@ -26,12 +26,16 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """A published archive, its SHA-256, who states that, and where its class folders are in it."""
+    """A published archive, its SHA-256, who states that, and where its class folders are in it.
+
+    `size_mb` is about how large the archive is.
+    """
 
     name: str
     url: str
     hash: str
     hash_source: str
+    size_mb: float
     folder: str
     about: str
     licence: str
@@ -43,7 +47,10 @@ def _table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-PUBLIC = {row.pop("dataset"): PublicDataset(**row) for row in _table("public_datasets.csv")}
+PUBLIC = {
+    row.pop("dataset"): PublicDataset(size_mb=float(row.pop("size_mb")), **row)
+    for row in _table("public_datasets.csv")
+}
 # Photographs in the wheels of packages that the course needs: name → (package, file).
 PHOTOGRAPHS = {row["name"]: (row["package"], row["file"]) for row in _table("photographs.csv")}
 
@@ -230,7 +237,8 @@ def get(name: str) -> Path:
     home = weights.cache().with_name("datasets")
     if not (home / name).is_dir():
         path, mirrors = home / wanted.name, weights.mirrors()
-        downloads.unpack(downloads.fetch(wanted.url, wanted.hash, path, mirrors), home / name)
+        archive = downloads.fetch(wanted.url, wanted.hash, path, wanted.size_mb, mirrors)
+        downloads.unpack(archive, home / name)
     return home / name / wanted.folder
 
 

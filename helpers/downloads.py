@@ -29,6 +29,7 @@ def fetch(
     url: str,
     hash_: str | None,
     path: Path,
+    size_mb: float,
     mirrors: Sequence[str] = (),
     check: Callable[[Path], str] | None = None,
 ) -> Path:
@@ -41,6 +42,7 @@ def fetch(
         url: where it's published.
         hash_: its MD5 or SHA-256; if None, it's downloaded whole each time.
         path: where to keep it, under the name that it has on mirrors.
+        size_mb: about how large it is; a source that sends much more is given up.
         mirrors: base URLs and folders to try first, in order.
         check: says what is wrong with a file without a hash, or `""`.
 
@@ -53,7 +55,7 @@ def fetch(
             if hash_ and path.is_file() and not wrong_hash(path, hash_):
                 return path
             for source in [*(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors), url]:
-                problem = _retrieve(source, hash_, path, check)
+                problem = _retrieve(source, hash_, path, size_mb, check)
                 if not problem:
                     return path
                 tried.append(f"{shown(source)}: {problem}")
@@ -126,7 +128,11 @@ class _SourceError(Exception):
 
 
 def _retrieve(
-    source: str, hash_: str | None, path: Path, check: Callable[[Path], str] | None
+    source: str,
+    hash_: str | None,
+    path: Path,
+    size_mb: float,
+    check: Callable[[Path], str] | None,
 ) -> str:
     """Download a file from one source; return what is wrong with the source, or `""`."""
     part, problem = path.with_name(f"{path.name}.part"), ""
@@ -134,7 +140,7 @@ def _retrieve(
         if not hash_:
             part.unlink(missing_ok=True)  # nothing says that its bytes are of the same version
         try:
-            resumed = _download(source, part)
+            resumed = _download(source, part, size_mb)
         except _SourceError as error:
             return str(error)
         except urllib3.exceptions.HTTPError:
@@ -154,11 +160,15 @@ def _retrieve(
     return problem
 
 
-def _download(source: str, part: Path) -> bool:
+def _download(source: str, part: Path, size_mb: float) -> bool:
     """Fill NAME.part from where it ends; tell whether the source went on from there."""
+    most = int((1.2 * size_mb + 5) * 2**20)
+    too_large = _SourceError(f"has another file, larger than {most // 2**20} MB")
     stream = _read(source, part.stat().st_size if part.is_file() else 0)
     with ThreadPool(1) as thread:  # a thread that hangs is left behind
         start, size = _next(stream, thread)
+        if size and size > most:
+            raise too_large
         chunk = _next(stream, thread)
         if not start and chunk.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"<"):
             raise _SourceError("sent a web page; if this network has a log-in page, log in")
@@ -168,6 +178,9 @@ def _download(source: str, part: Path) -> bool:
         )
         with bar, part.open("ab" if start else "wb") as output:
             while chunk:
+                if output.tell() + len(chunk) > most:
+                    output.truncate(start)
+                    raise too_large
                 output.write(chunk)
                 bar.update(len(chunk))
                 chunk = _next(stream, thread)
@@ -179,8 +192,9 @@ def _next(stream: Iterator[Any], thread: ThreadPool) -> Any:
         return thread.apply_async(next, (stream, b"")).get(SECONDS)
     except multiprocessing.TimeoutError as error:
         raise _SourceError(f"sent less than {CHUNK // 1024} kB in {SECONDS:.0f} s") from error
-    except OSError as error:  # of a mirror's folder, or one of requests
-        raise _SourceError(error.strerror or f"no answer ({type(error).__name__})") from error
+    except (OSError, ValueError) as error:  # of a mirror's folder, or of requests
+        why = isinstance(error, OSError) and error.strerror
+        raise _SourceError(why or f"no answer ({type(error).__name__})") from error
 
 
 def _read(source: str, offset: int) -> Iterator[Any]:
@@ -202,6 +216,6 @@ def _read(source: str, offset: int) -> Iterator[Any]:
                     return
             elif status != 200:
                 raise _SourceError(f"answered {status} {answer.reason}")
-            start, length = offset if status == 206 else 0, sent.get("Content-Length")
-            yield start, start + int(length) if length else None
+            start, length = offset if status == 206 else 0, answer.raw.length_remaining
+            yield start, None if length is None else start + length
             yield from iter(lambda: answer.raw.read(CHUNK), b"")

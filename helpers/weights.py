@@ -106,7 +106,7 @@ def fetch(name: str, include_top: bool = True) -> Path:
     path = cache() / file.name
     try:
         return find(name, include_top) or downloads.fetch(
-            file.url, file.hash, path, mirrors(), functools.partial(wrong, file)
+            file.url, file.hash, path, file.size_mb, mirrors(), functools.partial(wrong, file)
         )
     except DownloadError as error:
         raise WeightsError(

@@ -282,6 +282,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, archive: Path, url: str) -> PublicD
         f"{url}/{archive.name}",
         hashlib.sha256(archive.read_bytes()).hexdigest(),
         "its maker",
+        0.1,
         "pets",
         "2 pictures of pets",
         "CC0, by nobody",

@@ -43,13 +43,24 @@ def keep(tmp_path: Path) -> Path:
 
 def fetch(server: Server | str, keep: Path, mirrors: list[str] | None = None) -> None:
     url = server if isinstance(server, str) else server.url
-    assert downloads.fetch(f"{url}/{NAME}", MD5, keep / NAME, mirrors or []) == keep / NAME
+    assert downloads.fetch(f"{url}/{NAME}", MD5, keep / NAME, 0.3, mirrors or []) == keep / NAME
     assert (keep / NAME).read_bytes() == GOOD
     assert names(keep) == {NAME}
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {".locks"}
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    """A good beginning, or goes on after it, and never ends."""
+    wanted = handler.headers["Range"]
+    handler.send_response(206 if wanted else 200)
+    handler.send_header("Content-Range", "bytes 100000-*/*")
+    handler.end_headers()
+    with suppress(ConnectionError):
+        while not handler.server.over.is_set():  # type: ignore[attr-defined]
+            handler.wfile.write(BAD)
 
 
 def begun(keep: Path, content: bytes) -> None:
@@ -148,11 +159,11 @@ def test_a_file_without_a_hash_is_checked_by_the_caller_and_never_resumed(
 
     begun(keep, BAD[:100_000])
     server, wrong = serve({NAME: ranged()}), serve({NAME: BAD})
-    downloads.fetch(f"{server.url}/{NAME}", None, keep / NAME, [wrong.url], check)
+    downloads.fetch(f"{server.url}/{NAME}", None, keep / NAME, 0.3, [wrong.url], check)
     assert (wrong.ranges, server.ranges) == ([None], [None])
     assert (keep / NAME).read_bytes() == GOOD
     with pytest.raises(DownloadError, match="not this one"):
-        downloads.fetch(f"{wrong.url}/{NAME}", None, keep / NAME, [], check)
+        downloads.fetch(f"{wrong.url}/{NAME}", None, keep / NAME, 0.3, [], check)
     assert (keep / NAME).read_bytes() == GOOD
     assert names(keep) == {NAME}
 
@@ -171,6 +182,8 @@ def test_a_file_without_a_hash_is_checked_by_the_caller_and_never_resumed(
         (status(302, Location="file:///etc/passwd"), "no answer (InvalidSchema)"),
         (status(302, Location="/" + NAME), "TooManyRedirects"),
         (status(200, length=len(GOOD)), "broke off"),
+        (status(200, length=10**18), "larger than 5 MB"),
+        (status(302, Location="http://[::1"), "no answer (ValueError)"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -302,6 +315,22 @@ def test_a_web_page_does_no_harm_to_what_has_come(serve: Serve, keep: Path) -> N
     assert (keep / f"{NAME}.part").read_bytes() == GOOD[:100_000]
 
 
+@pytest.mark.parametrize("answer", [endless, status(200, length=10**18)])
+def test_a_source_that_lies_about_the_size_costs_neither_the_disk_nor_what_has_come(
+    serve: Serve, mounted: Callable[[str], Path], answer: Answer
+) -> None:
+    keep, liar = mounted("size=7m"), serve({NAME: answer})
+    (keep / f"{NAME}.part").write_bytes(GOOD[:100_000])
+    with pytest.raises(DownloadError, match="larger than 5 MB"):
+        fetch(liar, keep)
+    assert (keep / f"{NAME}.part").read_bytes() == GOOD[:100_000]
+    good = serve({NAME: ranged()})
+    fetch(good, keep, [liar.url])
+    assert good.ranges == ["bytes=100000-"]
+    (keep / NAME).unlink()
+    fetch(good, keep, [liar.url])
+
+
 # --- https ---------------------------------------------------------------------------------------
 
 
@@ -358,7 +387,7 @@ import sys
 from pathlib import Path
 from helpers import downloads
 _, url, hash_, path = sys.argv
-print(downloads.fetch(url, hash_, Path(path)).read_bytes()[:10])
+print(downloads.fetch(url, hash_, Path(path), 0.3).read_bytes()[:10])
 """
 
 
