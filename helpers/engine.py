@@ -114,7 +114,7 @@ def remember(name: str, prepared: Prepared) -> None:
 def remembered(name: str) -> Prepared | None:
     """Find what was noted under a name: in a moment, and without TensorFlow.
 
-    Its file must have the hash that it had. Like the weight files beside it, the folder is trusted.
+    Its file must have the hash that it had; see `exported` for what is trusted.
     """
     folder = weights.cache().with_name("onnx")
     file, facts = _noted(folder / REMEMBERED).get(name, ("", {}))
@@ -151,6 +151,8 @@ def cores() -> int:
 def exported(model: "keras.Model") -> Path:
     """Export a network as an ONNX file in Keras's cache folder, which keeps the dozen used last.
 
+    Hashes find damage there, not malice: who can write to that folder is trusted, as with weights.
+
     Raises:
         ArgumentError: the cache folder cannot be written to; names the variable to set.
     """
@@ -172,7 +174,7 @@ def exported(model: "keras.Model") -> Path:
 def _whole(folder: Path, stem: str) -> Path | None:
     """The file of a network, if it is there and undamaged."""
     for path in folder.glob(f"{stem}-*.onnx"):
-        if path.stem == f"{stem}-{pooch.file_hash(str(path))}":
+        if path.is_file() and path.stem == f"{stem}-{pooch.file_hash(str(path))}":
             with contextlib.suppress(OSError):  # the folder may be read-only
                 os.utime(path)
             return path
@@ -181,13 +183,14 @@ def _whole(folder: Path, stem: str) -> Path | None:
 
 def _make(model: "keras.Model", folder: Path, stem: str) -> Path:
     new = folder / f"{stem}.new"
+    new.unlink(missing_ok=True)  # a link would be followed
     try:
         _export(model, new)
         path = folder / f"{stem}-{pooch.file_hash(str(new))}.onnx"
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-    ours = [file for file in folder.iterdir() if MADE.fullmatch(file.name)]
+    ours = [file for file in folder.iterdir() if MADE.fullmatch(file.name) and file.is_file()]
     ours.sort(key=lambda file: file.stat().st_mtime, reverse=True)
     for place, file in enumerate(ours):
         spoilt = file.suffix == ".new" or (file.name.startswith(stem) and file != path)

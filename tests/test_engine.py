@@ -302,6 +302,27 @@ def test_only_the_files_last_used_are_kept(
     assert cache() == sorted(kept + others)
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "link to nowhere"])
+@pytest.mark.parametrize("name", [".new", f"-{'1' * 64}.onnx"])
+def test_what_only_has_the_name_of_a_file_of_ours_does_no_harm(
+    model: keras.Model, tmp_path: Path, kind: str, name: str
+) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("mine")
+    folder = weights.cache().with_name("onnx")
+    for stem in (engine._identity(model), "0" * 16):
+        path = folder / f"{stem}{name}"
+        path.parent.mkdir(exist_ok=True)
+        if kind == "folder":
+            (path if stem == "0" * 16 or name != ".new" else path.with_name("x")).mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(thesis if kind == "link" else "nowhere")
+    assert choose(model, "onnx").name == "onnx"
+    assert thesis.read_text() == "mine"
+
+
 # --- engines that are remembered -----------------------------------------------------------------
 
 
