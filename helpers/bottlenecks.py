@@ -67,7 +67,8 @@ def extract(
 
     The rows are in the order of `datasets.class_folders`. An interrupted run goes on where it was.
     If the file is there and has just these features, nothing is done; if since then a picture's
-    name, size or time of change is another one, the file is refused.
+    name, size or time of change is another one, the file is refused. An interrupted run computes
+    such pictures again.
 
     Workers get the network from here but read the pictures themselves, by the same path. If one
     dies, another does its work. A script that gives `workers` needs `if __name__ == "__main__":`.
@@ -98,7 +99,7 @@ def extract(
         check_cluster(workers, scheduler)
     files, seen = pictures.files, pictures.stats()
     known = network.facts if isinstance(network, Prepared) else facts(network)
-    fingerprint = _fingerprint(known, pictures, seen)
+    fingerprint = _fingerprint(known, pictures)
     shape = tuple(known["output_shape"])
     if None in shape:
         raise ArgumentError(
@@ -108,7 +109,7 @@ def extract(
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
     name, note = "none", ""
-    with features.create(out, fingerprint, shape, pictures) as part:
+    with features.create(out, fingerprint, shape, pictures, seen) as part:
         if part is None:
             there = features.describe(out)["shape"][0]
             return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
@@ -121,7 +122,8 @@ def extract(
                 sample = images.scale(engines.sample_pictures(size, size), mode)
                 engine = engines.choose(network.model, engine, sample)
             name, note = engine.name, engine.note
-            task = _Task(engine, size, mode, pictures, seen)
+            # Other machines may have copies, whose third times are their own.
+            task = _Task(engine, size, mode, pictures, seen[:, :2])
             if distant:
                 batches = _on_cluster(task, part.todo(batch_size), workers, scheduler)
             else:
@@ -239,10 +241,8 @@ def facts(network: "Network") -> dict[str, Any]:
     }
 
 
-def _fingerprint(known: dict[str, Any], pictures: ClassFolders, seen: np.ndarray) -> dict[str, Any]:
-    files = hashlib.sha256()
-    for name, (size, changed) in zip(pictures.files, seen.tolist(), strict=True):
-        files.update(os.fsencode(name) + f"\0{size}\0{changed}\0".encode())
+def _fingerprint(known: dict[str, Any], pictures: ClassFolders) -> dict[str, Any]:
+    files = hashlib.sha256(b"\0".join(map(os.fsencode, pictures.files)))
     return known | {"jpegs_decoded_at": images.FINER, "files": files.hexdigest()}
 
 
@@ -251,8 +251,9 @@ def _check_unchanged(part: features.Part, seen: np.ndarray, rows: np.ndarray | N
     if len(changed):
         part.mark(changed, features.TODO)
         raise DataError(
-            f"{part.pictures.files[changed[0]]}: changed or removed since this run began. Put it "
-            f"back as it was, and the same command goes on; or remove {part.folder} to begin anew."
+            f"{part.pictures.files[changed[0]]}: changed or removed since this run began. If it is "
+            "there, the same command computes it again and goes on; if it is gone, put it back, or "
+            f"remove {part.folder} to begin anew."
         )
 
 

@@ -77,19 +77,26 @@ class ClassFolders:
         return [self.root / file for file in self.files]
 
     def stats(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Look up size and time of change of files: (N, 2), int64; -1 for those that are gone."""
+        """Look up files: (N, 3), int64: size, time of change, and time of any change.
+
+        The last one, which is not on Windows, tells even what was replaced with `cp -p`. It is -1
+        for files that are gone.
+        """
         rows = np.arange(len(self)) if rows is None else rows
-        found = np.full((len(rows), 2), -1, "int64")
+        found = np.full((len(rows), 3), -1, "int64")
         for i, row in enumerate(rows):
             with contextlib.suppress(OSError):
                 status = os.stat(self.root / self.files[row])
-                found[i] = status.st_size, status.st_mtime_ns
+                found[i] = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return found
 
     def changed(self, seen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Tell which rows' files, by default of all, are not as `stats` saw all of them."""
+        """Tell which rows' files, by default of all, are not as `stats` saw all of them.
+
+        `seen` may have the first columns only.
+        """
         rows = np.arange(len(self)) if rows is None else rows
-        return rows[(self.stats(rows) != seen[rows]).any(axis=1)]
+        return rows[(self.stats(rows)[:, : seen.shape[1]] != seen[rows]).any(axis=1)]
 
 
 def class_folders(root: str | Path) -> ClassFolders:

@@ -5,12 +5,14 @@ Finished, it is HDF5, which may not open a file whose process was killed.
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import math
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import filelock
 import h5py
 import numpy as np
 
-from helpers.errors import ArgumentError, DataError
+from helpers.errors import ArgumentError, DataError, HelpersError
 
 if TYPE_CHECKING:
     import tensorflow
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from helpers.datasets import ClassFolders
 
 TODO, DONE, SKIPPED = 0, 1, 2
-ROWS, STATUS, FINGERPRINT, NEW = "rows.bin", "status.bin", "fingerprint.json", "new.h5"
+ROWS, STATUS, SEEN = "rows.bin", "status.bin", "seen.bin"
+FINGERPRINT, NEW = "fingerprint.json", "new.h5"
+KINDS = {"features": "f", "labels": "iu", "filenames": "SO", "classes": "SO"}  # of NumPy's dtypes
 PIECE = 2**24  # bytes that are copied at once
 FAULTS = (OSError, RuntimeError, ValueError, KeyError)  # what h5py raises
 
@@ -41,28 +45,33 @@ def check_writable(out: Path) -> None:
 
 @contextlib.contextmanager
 def create(
-    out: Path, fingerprint: dict[str, Any], shape: tuple[int, ...], pictures: "ClassFolders"
+    out: Path,
+    fingerprint: dict[str, Any],
+    shape: tuple[int, ...],
+    pictures: "ClassFolders",
+    seen: np.ndarray,
 ) -> Iterator["Part | None"]:
     """Begin a features file, or go on with one that was interrupted.
 
     Args:
         fingerprint: what the features depend on, for JSON.
         shape: of one row of features.
+        seen: what `pictures.stats` gives; features of pictures that were others are not kept.
 
     Yields:
         The `Part` to write to, or None: the file is finished, and has just these features.
 
     Raises:
         DataError: no folder that can be written to; another process makes the file; it has another
-            fingerprint; or the disk is too small.
+            fingerprint or, finished, other pictures; or the disk is too small.
     """
     with _locked(out):
         if out.exists():
-            _same(out, describe(out)["fingerprint"], fingerprint)
+            _same(out, describe(out)["fingerprint"], _complete(fingerprint, seen))
             _remove(_part(out))  # of a process that was killed before it could
             yield None
         else:
-            yield Part(out, fingerprint, shape, pictures)
+            yield Part(out, fingerprint, shape, pictures, seen)
 
 
 @dataclass
@@ -76,17 +85,24 @@ class Part:
     fingerprint: dict[str, Any]
     shape: tuple[int, ...]
     pictures: "ClassFolders"
+    seen: np.ndarray
 
     def __post_init__(self) -> None:
         self.folder = _part(self.out)
         self._row = 4 * math.prod(self.shape)  # bytes
-        path = self.folder / STATUS
-        with _reported(self.folder, "read"):
-            self.status = np.fromfile(path, "uint8") if path.exists() else np.empty(0, "uint8")
-            begun = self.done > 0
-            found = json.loads((self.folder / FINGERPRINT).read_bytes()) if begun else {}
+        rows = len(self.pictures)
+        self._sizes = {ROWS: rows * self._row, STATUS: rows, SEEN: self.seen.nbytes}
+        path, again = self.folder / STATUS, "If it is so again, remove it, and begin anew."
+        with _reported(self.folder, "read", again):
+            self.status = np.empty(0, "uint8")
+            if os.path.lexists(path):
+                self.status = np.fromfile(_ordinary(path), "uint8")
+            if begun := self.done > 0:
+                found = _parsed(_ordinary(self.folder / FINGERPRINT).read_bytes())
+                sizes = {n: _ordinary(self.folder / n).stat().st_size for n in self._sizes}
         if begun:
-            _same(self.folder, found, self.fingerprint)
+            _same(self.folder, found | sizes, self.fingerprint | self._sizes)
+            self._leave_out_what_changed()
         else:
             self._lay_out()
 
@@ -118,16 +134,21 @@ class Part:
         if len(rows):
             self.status[rows] = status
             first, last = int(rows.min()), int(rows.max())
-            # Not synced: a note that is lost costs time only.
             with _reported(self.folder, "written to"), open(self.folder / STATUS, "r+b") as file:
                 file.seek(first)
                 file.write(self.status[first : last + 1].tobytes())
+                if status == TODO:  # another note that is lost costs time only
+                    file.flush()
+                    os.fsync(file.fileno())
 
     def finish(self) -> None:
         """Write the rows that are done as HDF5, read it back, compare, and give it its name."""
-        new, fingerprint = self.folder / NEW, json.dumps(self.fingerprint)
+        new, complete = self.folder / NEW, _complete(self.fingerprint, self.seen)
+        # Of fixed length: in a damaged file HDF5 looks for one of variable length for ever.
+        fingerprint = np.bytes_(json.dumps(complete).encode())
         with _reported(self.out, "written"):
-            with _ForHDF5(new, "w+") as raw:
+            new.unlink(missing_ok=True)
+            with _ForHDF5(new, "x+") as raw:
                 with h5py.File(raw, "w") as file:
                     file.attrs["fingerprint"] = fingerprint
                     file.create_dataset("features", (self.done, *self.shape), "<f4")
@@ -163,21 +184,33 @@ class Part:
             yield "features", slice(begin, begin + len(rows)), rows
             begin += len(rows)
 
+    def _leave_out_what_changed(self) -> None:
+        """Compute the features again of pictures that are not as they were."""
+        path = self.folder / SEEN
+        with _reported(self.folder, "written to"):
+            before = np.fromfile(path, "int64").reshape(self.seen.shape)
+            self.mark(np.flatnonzero((before != self.seen).any(axis=1)), TODO)
+            with _synced(path) as file:
+                file.write(self.seen.tobytes())
+
     def _lay_out(self) -> None:
         """Take the disk space for all rows at once, so that a full disk is noticed first."""
         rows = len(self.pictures)
         # Twice, for the finished file is written while the rows are still there.
-        needed = 2 * (rows * self._row + _encoded(self.pictures.files).nbytes) + 10 * rows + 2**16
+        needed = 2 * (rows * self._row + _encoded(self.pictures.files).nbytes) + 50 * rows + 2**16
         free = shutil.disk_usage(self.folder).free
+        _remove(self.folder)
         try:
             if needed > free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            for name, size in {ROWS: rows * self._row, STATUS: rows}.items():
-                with open(self.folder / name, "wb") as file:
+            for name, size in self._sizes.items():
+                with open(self.folder / name, "xb") as file:
                     file.truncate(size)
                     if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
                         os.posix_fallocate(file.fileno(), 0, size)
-            with _synced(self.folder / FINGERPRINT, "wb") as file:
+            with _synced(self.folder / SEEN) as file:
+                file.write(self.seen.tobytes())
+            with _synced(self.folder / FINGERPRINT, "xb") as file:
                 file.write(json.dumps(self.fingerprint).encode())
         except OSError as error:
             _remove(self.folder)
@@ -194,7 +227,10 @@ class _ForHDF5(io.FileIO):
     error: OSError | None = None
 
     def write(self, content: Any) -> int:
-        return self._noting(super().write, content)
+        rest = memoryview(content).cast("B")
+        while len(rest) and not self.error:  # a disk that is almost full takes a part first
+            rest = rest[self._noting(super().write, rest) :]
+        return len(content)
 
     def truncate(self, size: int | None = None) -> int:
         return self._noting(super().truncate, size)
@@ -220,7 +256,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     with _opened(path) as file:
         return {
             "classes": [os.fsdecode(name) for name in file["classes"][:]],
-            "fingerprint": json.loads(file.attrs["fingerprint"]),
+            "fingerprint": _parsed(file.attrs["fingerprint"]),
             "labels": file["labels"][:],
             "shape": file["features"].shape,
         }
@@ -278,14 +314,22 @@ def _part(out: Path) -> Path:
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Hold the sole right to make a file that is not finished, until the process ends at most."""
-    path = _part(out) / "lock"
-    if out.is_file() and not path.parent.exists():  # finished; its folder may be read-only
+    if os.path.lexists(out) and not out.is_file():
+        raise DataError(
+            f"{out}: a folder or no ordinary file, expected the name of a file to make, such as "
+            "f.h5."
+        )
+    folder = _part(out)
+    if out.is_file() and not folder.exists():  # finished; its folder may be read-only
         yield
         return
-    if out.is_dir():
-        raise DataError(f"{out}: a folder, expected the name of a file to make, such as f.h5.")
+    if os.path.lexists(folder) and not stat.S_ISDIR(os.lstat(folder).st_mode):
+        raise DataError(
+            f"{folder}: expected a folder, in which {out.name} is made, or nothing. Move it away."
+        )
     if not out.parent.is_dir():
         raise DataError(f"{out.parent}: no such folder to write {out.name} to. Make it first.")
+    path = folder / "lock"
     lock = filelock.FileLock(path, blocking=False)
     try:
         lock.acquire()  # makes the folder
@@ -311,7 +355,26 @@ def _locked(out: Path) -> Iterator[None]:
             path.unlink()  # before it is released, while it is surely nobody else's
         lock.release()
         with contextlib.suppress(OSError):
-            path.parent.rmdir()  # unless there is a part in it
+            folder.rmdir()  # unless there is a part in it
+
+
+def _complete(fingerprint: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
+    """What a finished file's features depend on."""
+    times = hashlib.sha256(np.ascontiguousarray(seen, "<i8").tobytes())
+    return fingerprint | {"sizes_and_times": times.hexdigest()}
+
+
+def _parsed(text: bytes | str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("the fingerprint is none")
+    return found
+
+
+def _ordinary(path: Path) -> Path:
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ValueError(f"{path.name} is no ordinary file")
+    return path
 
 
 def _same(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -333,7 +396,7 @@ def _synced(path: Path, mode: str = "r+b") -> Iterator[IO[bytes]]:
 
 
 def _remove(folder: Path) -> None:
-    for name in (STATUS, FINGERPRINT, ROWS, NEW):
+    for name in (STATUS, FINGERPRINT, SEEN, ROWS, NEW):
         with contextlib.suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 
@@ -345,33 +408,42 @@ def _encoded(names: Sequence[str]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _reported(path: Path, what: str) -> Iterator[None]:
+def _reported(
+    path: Path,
+    what: str,
+    then: str = "What was computed is kept: the same command goes on from here.",
+) -> Iterator[None]:
     try:
         yield
+    except HelpersError:
+        raise
     except FAULTS as error:
-        raise DataError(
-            f"{path}: cannot be {what} ({error}). What was computed is kept: the same command "
-            "goes on from here."
-        ) from error
+        raise DataError(f"{path}: cannot be {what} ({error}). {then}") from error
 
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[h5py.File]:
+    path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("no ordinary file")
         with h5py.File(path) as file:
-            for name in file.keys() & {"features", "labels", "filenames", "classes"}:
+            for name in file.keys() & KINDS:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                     raise ValueError(f"{name} is a link")
                 data = file[name]
+                if not isinstance(data, h5py.Dataset) or data.dtype.kind not in KINDS[name]:
+                    raise ValueError(f"{name} is {data!r}")
                 most = 1000 * data.id.get_storage_size() + 2**20
                 if data.external or data.is_virtual or data.nbytes > most:
                     raise ValueError(f"{name} {data.shape} is not all in this file")
             yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Make it with: python -m helpers extract") from None
-    except FAULTS as error:
+    except (*FAULTS, TypeError) as error:  # of a type that NumPy does not have
         if "unable to lock file" in str(error):
             raise DataError(f"{path}: is open in another program. Close it there.") from error
         raise DataError(
-            f"{path}: not a features file ({error}). Make one with: python -m helpers extract"
+            f"{path}: not a features file ({error}). If it is of no use, remove it; make one with: "
+            "python -m helpers extract"
         ) from error

@@ -1,12 +1,14 @@
 """Extractions that are killed, or whose disk fails; test_bottlenecks.py runs this as a process.
 
 `killed.py kills FOLDER WORK SEED KILLS` and, with the library of faultinjection preloaded,
-`killed.py faults FOLDER WORK MODE` print what happened as JSON. Every extraction is a process of
-its own, forked from this one, which imports no TensorFlow: forking is safe, and takes no time.
+`killed.py faults FOLDER WORK MODE [STICKY]` print what happened as JSON. Every extraction is a
+process of its own, forked from this one, which imports no TensorFlow: forking is safe, and takes no
+time.
 """
 
 import collections
 import json
+import mmap
 import os
 import random
 import signal
@@ -56,19 +58,22 @@ def arrays(path: Path) -> dict[str, Any]:
         return found | dict(file.attrs)
 
 
-def noting(folder: Path, out: Path, at_once: int) -> Work:
-    """An extraction that notes beside the file how many pictures it begins to compute."""
+class Computed:
+    """How many pictures all processes together began to compute: in memory that they share."""
 
-    def work() -> None:
-        notes = os.open(out.with_suffix(".computed"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, 10_000)
 
-        def run(batch: np.ndarray) -> np.ndarray:
-            os.write(notes, b"x" * len(batch))
-            return pixels(batch)
+    def __len__(self) -> int:
+        return self.memory[:].count(b"x")
 
-        extract(folder, out, engine=Engine("noting", run, at_once))
+    def clear(self) -> None:
+        self.memory[:] = bytes(len(self.memory))
 
-    return work
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        done = len(self)
+        self.memory[done : done + len(batch)] = b"x" * len(batch)
+        return pixels(batch)
 
 
 def ended(work: Work, seconds: float | None = None, tidily: bool = False) -> int:
@@ -121,18 +126,23 @@ def killed_at_line(work: Work, lines: int) -> Work:
 
 def kills(folder: Path, work: Path, seed: str, count: int) -> dict[str, Any]:
     chance = random.Random(seed)
-    whole = work / "whole.h5"
+    whole, computed = work / "whole.h5", Computed()
+
+    def extraction(out: Path, at_once: int = 1) -> Work:
+        return lambda: extract(folder, out, engine=Engine("counting", computed.run, at_once))
+
     started = time.perf_counter()
-    assert ended(noting(folder, whole, 1)) == 0
+    assert ended(extraction(whole)) == 0
     seconds = time.perf_counter() - started
-    expected, pictures = arrays(whole), whole.with_suffix(".computed").stat().st_size
+    expected, pictures = arrays(whole), len(computed)
     lines = 1900  # about as many as an extraction of forty pictures runs
     done: collections.Counter[str] = collections.Counter()
     problems, trial = [], 0
     while done.total() < count:
         trial += 1
         out = work / f"{trial}.h5"
-        once = noting(folder, out, at_once=1 + trial % 2)
+        once = extraction(out, at_once=1 + trial % 2)
+        computed.clear()
         died = 0
         for _ in range(chance.randint(1, 3)):
             how = chance.choice(["any time", "at a line"])
@@ -148,47 +158,53 @@ def kills(folder: Path, work: Path, seed: str, count: int) -> dict[str, Any]:
         if ended(once) != 0:
             problems.append(f"{trial}: cannot be taken up")
             continue
-        notes = out.with_suffix(".computed")
-        if notes.stat().st_size > pictures + died * BATCH:
-            problems.append(f"{trial}: {notes.stat().st_size} computed, with {died} kills")
+        if len(computed) > pictures + died * BATCH:
+            problems.append(f"{trial}: {len(computed)} computed, with {died} kills")
         if arrays(out) != expected:
             problems.append(f"{trial}: other arrays")
-        left = {path.name for path in work.glob(f"{trial}.*")} - {out.name, notes.name}
+        left = {path.name for path in work.glob(f"{trial}.*")} - {out.name}
         if left:
             problems.append(f"{trial}: left behind {left}")
     return {"kills": done, "pictures": pictures, "problems": problems}
 
 
-def faults(folder: Path, work: Path, mode: str) -> dict[str, Any]:
-    """One extraction for each call that changes a file, in which this call fails or kills it."""
+def faults(folder: Path, work: Path, mode: str, sticky: bool) -> dict[str, Any]:
+    """One extraction for each call that changes a file, in which this call fails or kills it.
+
+    If sticky, all calls after it fail too.
+    """
+    computed = Computed()
 
     def extraction(out: Path, **environment: str) -> Work:
         def run() -> None:
             os.environ |= environment
-            extract(folder, out)
+            extract(folder, out, engine=Engine("counting", computed.run))
 
         return run
 
     out = work / "whole.h5"
     assert ended(extraction(out, KILL_COUNT=str(work / "calls")), tidily=True) == 0
-    calls, expected = int((work / "calls").read_text()), arrays(out)
-    codes: collections.Counter[int] = collections.Counter()
+    calls, expected, pictures = int((work / "calls").read_text()), arrays(out), len(computed)
+    how = {"KILL_MODE": mode} | ({"KILL_STICKY": "1"} if sticky else {})
+    ends: collections.Counter[str] = collections.Counter()
     problems = []
     for call in range(1, calls + 1):
         out = work / f"{call}.h5"
-        code = ended(extraction(out, KILL_N=str(call), KILL_MODE=mode), tidily=True)
-        codes[code] += 1
-        if code not in (0, 3, -signal.SIGKILL):
-            problems.append(f"{call}: exit code {code}")
+        computed.clear()
+        code = ended(extraction(out, **how, KILL_N=str(call)), tidily=True)
+        known = {0: "right", 3: "said", -signal.SIGKILL: "killed"}
+        ends[known.get(code, f"exit code {code}")] += 1
         if (code == 0 or out.exists()) and arrays(out) != expected:
             problems.append(f"{call}: a wrong file, exit code {code}")
         if ended(extraction(out)) != 0:
             problems.append(f"{call}: cannot be taken up")
         elif arrays(out) != expected:
             problems.append(f"{call}: a wrong file, when taken up")
+        if len(computed) > pictures + BATCH:
+            problems.append(f"{call}: {len(computed)} computed")
         if left := {path.name for path in work.glob(f"{call}.*")} - {out.name}:
             problems.append(f"{call}: left behind {left}")
-    return {"calls": calls, "codes": codes, "problems": problems}
+    return {"calls": calls, "ends": ends, "problems": problems}
 
 
 if __name__ == "__main__":
@@ -196,5 +212,5 @@ if __name__ == "__main__":
     if what == "kills":
         found = kills(Path(folder), Path(work), rest[0], int(rest[1]))
     else:
-        found = faults(Path(folder), Path(work), rest[0])
+        found = faults(Path(folder), Path(work), rest[0], sticky="sticky" in rest)
     print(json.dumps(found))

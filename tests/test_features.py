@@ -1,7 +1,9 @@
 import contextlib
 import errno
+import hashlib
 import io
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +25,8 @@ from helpers.features import DONE, SKIPPED, TODO, Part, batches, check_writable,
 
 ROWS = 10
 NAMES = [f"a/{row}.png" for row in range(ROWS)]
+TIMES = hashlib.sha256(np.full((ROWS, 3), -1, "<i8").tobytes()).hexdigest()
+FINGERPRINT = {"model": "M", "number": 1, "sizes_and_times": TIMES}
 
 
 @pytest.fixture
@@ -30,9 +34,17 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "f.h5"
 
 
-def create(out: Path, number: int = 1, columns: int = 3) -> Any:
+def create(out: Path, number: int = 1, columns: int = 3, changed: tuple[int, ...] = ()) -> Any:
     pictures = ClassFolders(out, ("a", "b"), tuple(NAMES), np.arange(ROWS))
-    return features.create(out, {"model": "M", "number": number}, (columns,), pictures)
+    fingerprint = {"model": "M", "number": number}
+    return features.create(out, fingerprint, (columns,), pictures, seen(changed))
+
+
+def seen(changed: tuple[int, ...] = ()) -> np.ndarray:
+    """As if a picture's time had changed since."""
+    found = np.full((ROWS, 3), -1)
+    found[list(changed), 2] += 1
+    return found
 
 
 def values(rows: np.ndarray) -> np.ndarray:
@@ -59,7 +71,8 @@ def completed(out: Path, skipped: tuple[int, ...] = ()) -> Path:
 
 def contents(path: Path) -> dict[str, Any]:
     with h5py.File(path) as file:
-        return {name: file[name][:].tolist() for name in file} | dict(file.attrs)
+        found = {name: file[name][:].tolist() for name in file}
+        return found | {"fingerprint": json.loads(file.attrs["fingerprint"])}
 
 
 def expected(rows: Iterable[int]) -> dict[str, Any]:
@@ -68,7 +81,7 @@ def expected(rows: Iterable[int]) -> dict[str, Any]:
         "labels": list(rows),
         "filenames": [NAMES[row].encode() for row in rows],
         "classes": [b"a", b"b"],
-        "fingerprint": '{"model": "M", "number": 1}',
+        "fingerprint": FINGERPRINT,
     }
 
 
@@ -136,6 +149,23 @@ def test_other_features_are_not_gone_on_with_unless_there_are_none(out: Path) ->
         assert part.done == 1
 
 
+def test_features_of_changed_pictures_are_not_kept(out: Path) -> None:
+    interrupted(out, 0, 1, 2, 3)
+    for _ in range(2):  # the second time, they are as they were
+        with create(out, changed=(1, 3, 9)) as part:
+            assert np.flatnonzero(part.status).tolist() == [0, 2]
+    with create(out, changed=(1, 3, 9)) as part:
+        write(part, 1, 3)
+    with create(out, changed=(1, 3, 9)) as part:
+        assert part.done == 4
+        write(part, *range(ROWS))
+        part.finish()
+    before = out.read_bytes()
+    with pytest.raises(DataError, match="sizes_and_times is"), create(out):
+        pass
+    assert out.read_bytes() == before
+
+
 def test_features_of_another_shape_are_refused(out: Path) -> None:
     with create(out) as part, pytest.raises(ArgumentError, match=r"\(2, 3\), got \(2, 4\)"):
         part.write(np.array([0, 1]), np.zeros((2, 4)))
@@ -145,7 +175,7 @@ def test_names_that_are_not_utf_8_and_6000_classes(out: Path) -> None:
     classes = [os.fsdecode(f"class {number:04}".encode() + b"\xe9" * 40) for number in range(6000)]
     files = (os.fsdecode(b"caf\xe9.png"),)
     pictures = ClassFolders(out, tuple(classes), files, np.array([5999]))
-    with features.create(out, {}, (1,), pictures) as part:
+    with features.create(out, {}, (1,), pictures, pictures.stats()) as part:
         assert part
         part.write(np.array([0]), np.ones((1, 1)))
         part.finish()
@@ -267,6 +297,90 @@ def test_a_file_that_is_read_back_otherwise_gets_no_name(
     assert contents(out) == expected(range(ROWS))
 
 
+# --- damaged and planted -------------------------------------------------------------------------
+
+
+NAMES_OF_PARTS = ["status.bin", "rows.bin", "seen.bin", "fingerprint.json"]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PARTS)
+@pytest.mark.parametrize("how", ["cut", "longer", "gone", "folder", "link", "pipe", "[]", "3"])
+def test_a_damaged_part_is_kept_and_said(out: Path, name: str, how: str) -> None:
+    """With a way out: the same command alone would say this for ever."""
+    if how == "pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("no such files on Windows")
+    interrupted(out, 0, 5)
+    part = out.with_name("f.h5.part")
+    content = (part / name).read_bytes()
+    (part / name).unlink()
+    if how == "folder":
+        (part / name).mkdir()
+    elif how == "link":
+        (out.parent / "elsewhere").write_bytes(content)
+        (part / name).symlink_to(out.parent / "elsewhere")
+    elif how == "pipe":
+        os.mkfifo(part / name)
+    elif how != "gone":
+        changed = {"cut": content[:-1], "longer": content + b"x"}.get(how, how.encode())
+        (part / name).write_bytes(changed)
+    if name == "status.bin" and how in ("gone", "[]", "3"):  # not one row is done
+        completed(out)
+        assert contents(out) == expected(range(ROWS))
+        return
+    before = files(part)
+    with pytest.raises(DataError, match=r"f\.h5\.part: .*remove it"), create(out):
+        pass
+    assert files(part) == before
+
+
+@pytest.mark.parametrize("kind", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize(
+    ("name", "begun"),
+    [*((name, False) for name in NAMES_OF_PARTS), ("new.h5", False), ("new.h5", True)],
+)
+def test_no_planted_link_is_followed(
+    out: Path, name: str, kind: Callable[[Path, Path], None], begun: bool
+) -> None:
+    (out.parent / "thesis").write_text("mine")
+    part = out.with_name("f.h5.part")
+    if begun:
+        interrupted(out, 0)
+    part.mkdir(exist_ok=True)
+    kind(part / name, out.parent / "thesis")
+    if name == "status.bin" and kind is Path.symlink_to:
+        with pytest.raises(DataError, match="no ordinary file"):
+            completed(out)
+    else:
+        completed(out)
+        assert contents(out) == expected(range(ROWS))
+    assert (out.parent / "thesis").read_text() == "mine"
+
+
+FLIPS = """import sys, test_features
+content = open(sys.argv[1], "rb").read()
+for place in range(len(content)):
+    changed = bytearray(content)
+    changed[place] ^= int(sys.argv[2])
+    name = f"{sys.argv[1]}.{place}"
+    with open(name, "wb") as file:
+        file.write(changed)
+    print(place, flush=True)
+    try:
+        test_features.describe(name)
+    except test_features.DataError:
+        pass
+    test_features.os.remove(name)"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [1, 0x80, 0xFF])
+def test_a_changed_byte_in_a_finished_file_neither_hangs_nor_crashes(out: Path, bits: int) -> None:
+    command = [sys.executable, "-c", FLIPS, str(completed(out)), str(bits)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "tests", timeout=240)
+    assert done.returncode == 0, done.stdout[-10:] + done.stderr
+    assert len(done.stdout.split()) == out.stat().st_size > 5000
+
+
 # --- who else is there ---------------------------------------------------------------------------
 
 
@@ -323,10 +437,23 @@ def test_of_many_threads_one_at_a_time_makes_the_file(out: Path) -> None:
     assert done > 0
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files on Windows")
 def test_places_where_nothing_can_be_made(tmp_path: Path, mounted: Callable[[str], Path]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to("missing.h5")
+    (tmp_path / "old.part").touch()
+    (tmp_path / "link.part").symlink_to(tmp_path)
+    before = files(tmp_path)
+    no_file = "no ordinary file, expected the name of a file"
     places = {
         tmp_path / "missing" / "f.h5": "no such folder to write f.h5 to",
-        tmp_path: "a folder, expected the name of a file",
+        tmp_path: no_file,
+        tmp_path / "pipe": no_file,
+        tmp_path / "nowhere": no_file,
+        Path("/dev/null"): no_file,
+        Path("/"): no_file,
+        tmp_path / "old": r"old\.part: expected a folder.*Move it away",
+        tmp_path / "link": r"link\.part: expected a folder.*Move it away",
         mounted("ro") / "f.h5": "cannot be written to",
     }
     for place, said in places.items():
@@ -334,7 +461,7 @@ def test_places_where_nothing_can_be_made(tmp_path: Path, mounted: Callable[[str
             check_writable(place)
         with pytest.raises(DataError, match=said), create(place):
             pass
-    assert files(tmp_path) == ["mount0"]
+    assert files(tmp_path) == sorted([*before, "mount0"])
 
 
 def test_a_file_that_another_program_has_open_is_left_alone(out: Path) -> None:
@@ -354,28 +481,39 @@ def test_describe(out: Path) -> None:
     found = describe(completed(out))
     assert found.pop("labels").tolist() == list(range(ROWS))
     assert found == {
-        "classes": ["a", "b"], "fingerprint": {"model": "M", "number": 1}, "shape": (ROWS, 3)
+        "classes": ["a", "b"], "fingerprint": FINGERPRINT, "shape": (ROWS, 3)
     }  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files on Windows")
+@pytest.mark.parametrize("use", [describe, batches])
+def test_a_pipe_is_not_waited_for(out: Path, use: Callable[..., Any]) -> None:
+    os.mkfifo(out)
+    with pytest.raises(DataError, match=r"f\.h5: not a features file"):
+        use(out)
 
 
 @pytest.mark.parametrize("use", [describe, batches])
 def test_a_missing_file_says_how_to_make_one(out: Path, use: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=r"f\.h5: no such file.*helpers extract"):
         use(out)
-    out.write_text("text")
-    with pytest.raises(DataError, match=r"f\.h5: not a features file.*helpers extract"):
-        use(out)
+    for content in ("", "text"):
+        out.write_text(content)
+        with pytest.raises(DataError, match=r"f\.h5: not a features file.*remove it.*helpers ext"):
+            use(out)
 
 
-MISSING = ["labels", "features", "classes", "fingerprint", "json"]
+MISSING = ["labels", "features", "classes", "fingerprint", "json", "list"]
 
 
-@pytest.mark.parametrize("fault", [*MISSING, "soft", "external", "raw", "virtual", "bomb"])
+@pytest.mark.parametrize(
+    "fault", [*MISSING, "soft", "external", "raw", "virtual", "bomb", "group", "text"]
+)
 def test_what_is_no_features_file_is_refused(out: Path, fault: str) -> None:
     other = completed(out.with_name("secret.h5"))
     with h5py.File(completed(out), "r+") as file:
-        if fault in ("fingerprint", "json"):
-            file.attrs["fingerprint"] = "{"
+        if fault in ("fingerprint", "json", "list"):
+            file.attrs["fingerprint"] = "[]" if fault == "list" else "{"
             if fault == "fingerprint":
                 del file.attrs["fingerprint"]
         elif fault in file:
@@ -390,6 +528,10 @@ def test_what_is_no_features_file_is_refused(out: Path, fault: str) -> None:
                 file["features"] = h5py.ExternalLink(other, "/features")
             elif fault == "raw":
                 file.create_dataset("features", (ROWS, 3), "f4", external=[(other, 0, 120)])
+            elif fault == "group":
+                file.create_group("features")
+            elif fault == "text":
+                file["features"] = ["text"] * ROWS
             elif fault == "virtual":
                 file.create_virtual_dataset("features", layout)
             else:
