@@ -1,7 +1,10 @@
 """The command line: `python -m helpers COMMAND`, in the same words as the package."""
 
 import argparse
+import glob
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,22 +30,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     It is 0 if all went well and 1 after an error. Wrong usage exits with 2 at once.
     """
+    _prepare_streams()
     options = _parser().parse_args(arguments)
     try:
         answer: Answer = options.run(options)
-    except HelpersError as error:
-        _print_error(error)
-        return 1
-    except KeyboardInterrupt:
-        print("helpers: stopped; the same command goes on from here", file=sys.stderr)
-        return 1
-    if options.json:
-        text = json.dumps(answer.value, ensure_ascii=False, indent=1, default=str)  # paths
-        # A byte of a file's name that is not UTF-8 is no character; JSON writes it as \udce9 too.
-        print(text.encode("utf-8", "backslashreplace").decode())
-    elif answer.text:
-        print(printable(answer.text))
-    return 0 if answer.ok else 1
+        if options.json:
+            print(json.dumps(answer.value, indent=1, default=str))  # paths
+        elif answer.text:
+            print(printable(answer.text))
+        sys.stdout.flush()
+        return 0 if answer.ok else 1
+    except KeyboardInterrupt as error:
+        resumed = options.run in (_extract, _weights_fetch)
+        _print_error("stopped; the same command goes on from here" if resumed else "stopped", error)
+    except BrokenPipeError:  # as of `| head`, which has read enough
+        pass
+    except (HelpersError, OSError) as error:
+        _print_error(str(error), error)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # or Python tries it again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _prepare_streams() -> None:
+    """Let output and errors go anywhere: to consoles of few characters, and where `2>&-` closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     command("models", _models, "list the networks and the facts about them")
 
     predict = command("predict", _predict, "say what pictures show")
-    predict.add_argument("images", nargs="+", metavar="IMAGE")
+    path = os.path.expanduser
+    predict.add_argument("images", nargs="+", metavar="IMAGE", type=path)
     predict.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
     predict.add_argument("--top", type=_positive, default=5, metavar="K")
     about = "what computes; auto: ONNX Runtime on a CPU, TensorFlow on a GPU"
@@ -68,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--engine", choices=engines, default="auto", help=about)
 
     extract = command("extract", _extract, "class folders to bottleneck features in one HDF5 file")
-    extract.add_argument("folder", metavar="FOLDER")
-    extract.add_argument("out", metavar="OUT.h5")
+    extract.add_argument("folder", metavar="FOLDER", type=path)
+    extract.add_argument("out", metavar="OUT.h5", type=path)
     extract.add_argument("--batch-size", type=_positive, default=32, metavar="N")
     extract.add_argument("--engine", choices=engines, default="auto", help=about)
     extract.add_argument("--model", default=zoo.BUNDLED, metavar="NAME")
@@ -79,15 +100,17 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--workers", type=_positive, metavar="N", help="compute it in N processes")
 
     train = command("train", _train, "train a head on features, score it on others")
-    train.add_argument("train", metavar="TRAIN.h5")
-    train.add_argument("test", metavar="TEST.h5")
+    train.add_argument("train", metavar="TRAIN.h5", type=path)
+    train.add_argument("test", metavar="TEST.h5", type=path)
     train.add_argument("--seed", type=int, default=0, metavar="N")
 
-    command("h5", _h5, "show what is inside a weight file").add_argument("file", metavar="FILE")
+    h5 = command("h5", _h5, "show what is inside a weight file")
+    h5.add_argument("file", metavar="FILE", type=path)
 
     tag = command("tag", _tag, "say what a piece of music sounds like")
-    tag.add_argument("file", metavar="FILE.npy|AUDIO")
-    tag.add_argument("--weights", metavar="FILE", help="default: the author's, fetched once")
+    tag.add_argument("file", metavar="FILE.npy|AUDIO", type=path)
+    about = "default: the author's, fetched once"
+    tag.add_argument("--weights", metavar="FILE", type=path, help=about)
     tag.add_argument("--top", type=_positive, default=5, metavar="K")
 
     about = "list, fetch and verify weight files"
@@ -131,13 +154,13 @@ def _predict(options: argparse.Namespace) -> Answer:
     entry = zoo.find(options.model)
     prepared: Prepared | None = None
     answers: list[dict[str, Any]] = []
-    for file in options.images:
+    for file in [file for image in options.images for file in _matching(image)]:
         notes: list[str] = []
         try:
             picture = images.load(file, entry.input_size, notes)
         except HelpersError as error:
             answers.append({"file": file, "error": str(error)})
-            _print_error(error)
+            _print_error(str(error))
             continue
         for note in notes:
             _print_error(f"noted {file}: {note}")
@@ -280,7 +303,7 @@ def _weights_fetch(options: argparse.Namespace) -> Answer:
             answer["path"] = weights.fetch(name, not options.notop)
         except HelpersError as error:
             answer["error"] = str(error)
-            _print_error(error)
+            _print_error(str(error))
         answers.append(answer)
         if "path" in answer and not options.json:  # at once, for the next one may take long
             print(printable(f"{name}: {answer['path']}"))
@@ -324,6 +347,11 @@ def _checked(what: str, fix: str) -> str:
     return f"FIX  {what}\n     {fix}" if fix else f"ok   {what}"
 
 
+def _matching(pattern: str) -> list[str]:
+    """Expand `*.jpg`, which a console of Windows leaves to the program."""
+    return [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern)) or [pattern]
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -331,8 +359,9 @@ def _positive(text: str) -> int:
     return number
 
 
-def _print_error(error: HelpersError | str) -> None:
-    print(f"helpers: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+def _print_error(text: str, error: BaseException | None = None) -> None:
+    for line in [text, *getattr(error, "__notes__", [])]:
+        print(f"helpers: {printable(' '.join(line.split()))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

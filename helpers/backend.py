@@ -14,7 +14,13 @@ from pathlib import Path
 
 from helpers.errors import ArgumentError
 
-SETTINGS = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
+SETTINGS = {
+    "backend": "tensorflow",
+    "image_data_format": "channels_last",
+    "floatx": "float32",
+    "nnx_enabled": False,
+}
+HOME = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"))
 
 
 @contextlib.contextmanager
@@ -45,11 +51,11 @@ def error_stream_held_back() -> Iterator[None]:
 
 def _check_settings() -> None:
     """Refuse settings that this package cannot work with, before Keras acts on them."""
-    home = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
-    path = Path(home, "keras.json")
-    settings = {}
+    path, settings = HOME / "keras.json", {}
     with contextlib.suppress(OSError, ValueError):  # Keras takes its defaults then
         settings = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(settings, dict):
+        raise ArgumentError(f"{path}: expected a JSON object, got {settings!r:.40}. Remove it.")
     for key, expected in SETTINGS.items():
         found, where = settings.get(key, expected), f'"{key}" in {path}'
         if key == "backend" and os.environ.get("KERAS_BACKEND"):
@@ -62,7 +68,13 @@ _check_settings()
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 with error_stream_held_back():
-    import keras
+    try:
+        import keras
+    except ValueError as error:
+        raise ArgumentError(
+            f"Keras does not start: {error}. Its settings are in {HOME / 'keras.json'} and in the "
+            "variables KERAS_…; remove that one."
+        ) from error
     import tensorflow
 
     # It warns of retracing whenever several models predict, as they do in any lesson.

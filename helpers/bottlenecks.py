@@ -109,10 +109,19 @@ def extract(
     skipped: dict[int, str] = {}
     noted: dict[int, str] = {}
     name, note = "none", ""
-    with features.create(out, fingerprint, shape, pictures, seen) as part:
+    with (
+        _skips_told(pictures, skipped),
+        features.create(out, fingerprint, shape, pictures, seen) as part,
+    ):
         if part is None:
-            there = features.describe(out)["shape"][0]
-            return Extraction(there, list(pictures.skipped), there, 0.0, 0.0, name)
+            kept = set(features.describe(out)["filenames"])
+            for row in (row for row, file in enumerate(files) if file not in kept):
+                try:
+                    images.load(pictures.root / files[row])
+                except PictureError as error:
+                    skipped[row] = str(error)
+            why = _told(pictures, skipped)
+            return Extraction(len(kept), why, len(kept), 0.0, 0.0, name)
         resumed_from = part.done
         if resumed_from < len(files):  # else only the finished file is missing
             size, mode = known["input_size"], known["preprocessing"]
@@ -151,9 +160,24 @@ def extract(
         part.finish()
     seconds = time.perf_counter() - started
     rate = (part.done - resumed_from) / seconds
-    why = [*pictures.skipped, *((files[row], skipped[row]) for row in sorted(skipped))]
+    why = _told(pictures, skipped)
     notes = [(files[row], noted[row]) for row in sorted(noted)]
     return Extraction(part.done, why, resumed_from, seconds, rate, name, note, notes)
+
+
+def _told(pictures: ClassFolders, skipped: dict[int, str]) -> list[tuple[str, str]]:
+    return [*pictures.skipped, *((pictures.files[row], skipped[row]) for row in sorted(skipped))]
+
+
+@contextlib.contextmanager
+def _skips_told(pictures: ClassFolders, skipped: dict[int, str]) -> Iterator[None]:
+    """Add what was skipped to what ends a run early, or nobody would know of it."""
+    try:
+        yield
+    except BaseException as error:
+        for file, reason in _told(pictures, skipped):
+            error.add_note(f"skipped {file}: {reason}")
+        raise
 
 
 def check_cluster(workers: int | None, scheduler: "Scheduler | None") -> None:

@@ -18,8 +18,10 @@ from helpers.errors import DataError, PictureError, nearest
 DATA = Path(__file__).resolve().parents[1] / "data"
 # What operating systems put into folders by themselves, in lower case.
 IGNORED = {
-    "thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin",
-    "system volume information", "lost+found",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "__pycache__", "@eadir",
+    "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found", "found.000", "network trash folder",
+    "temporary items",
 }  # fmt: skip
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -115,8 +117,9 @@ def class_folders(root: str | Path) -> ClassFolders:
         ('bus', 'dinosaur', 'elephant', 'flower', 'horse')
     """
     root = Path(root)
-    if not root.is_dir():
-        what = "a file. A single picture is read by images.load" if root.exists() else "not there"
+    if not os.path.isdir(root):  # unlike Path's, it has no error of its own
+        there = os.path.exists(root)
+        what = "a file. A single picture is read by images.load" if there else "not there"
         raise DataError(f"{root}: expected a folder with one folder for each class; it is {what}.")
     files, skipped = _walk(root)
     _check(root, files, skipped)
@@ -173,12 +176,12 @@ def split_copy(
     Raises:
         DataError: fewer than two classes, or fewer than five readable pictures in one of them.
     """
-    found = class_folders(Path(root).expanduser())
+    found = class_folders(os.path.expanduser(root))
     if len(found.classes) < 2:
         raise DataError(f"{root}: expected two classes or more, found only {found.classes[0]!r}.")
     for link, why in found.skipped:
         print(f"left out: {link}: {why}.")
-    target = Path(tempfile.mkdtemp() if target is None else target).expanduser()
+    target = Path(os.path.expanduser(target or tempfile.mkdtemp()))
     rng = np.random.default_rng(0)
     for label, name in enumerate(found.classes):
         for split in ("train", "test"):
@@ -266,7 +269,8 @@ def _walk(root: Path) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
             if name.startswith(".") or name.lower() in IGNORED:
                 continue
             if not os.path.exists(root / path):
-                skipped.append((path, "a link that leads nowhere"))
+                link = os.path.islink(root / path)
+                skipped.append((path, "a link that leads nowhere" if link else "cannot be reached"))
             elif os.path.isdir(root / path):
                 target = (path.split("/")[0], os.path.realpath(root / path))
                 if target[1] in above or target in seen:
@@ -287,9 +291,10 @@ def _cannot_list(error: OSError) -> None:
 
 def _check(root: Path, files: dict[str, list[str]], skipped: list[tuple[str, str]]) -> None:
     if not files:
+        links = "".join(f" ({link}: {why})" for link, why in skipped[:1])
         raise DataError(
-            f"{root}: expected one folder for each class in it, found none. Put the pictures of "
-            "each class into a folder that has the class's name."
+            f"{root}: expected one folder for each class in it, found none{links}. Put the "
+            "pictures of each class into a folder that has the class's name."
         )
     seen: dict[str, str] = {}
     for name, found in files.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from helpers import engine, weights
-from helpers.errors import HelpersError
+from helpers.errors import ArgumentError, HelpersError
 
 ROOT = Path(__file__).resolve().parents[1]
 PINS = ROOT / "constraints.txt"
@@ -144,7 +144,8 @@ def _prediction() -> Finding:
         batch = network.preprocess(skimage.data.coffee())
         _, label, probability = network.decode(network.model.predict(batch, verbose=0))[0][0]
     except (HelpersError, ImportError) as error:
-        return Finding("a prediction", f"failed: {error}", INSTALL)
+        fix = "Change that setting." if isinstance(error, ArgumentError) else INSTALL
+        return Finding("a prediction", f"failed: {error}", fix)
     seconds = time.perf_counter() - started
     found = f"{network.name} calls a cup of coffee {label} ({probability:.2f}), {seconds:.0f} s"
     fix = "" if label == "espresso" else f"It should be espresso: {INSTALL}"
@@ -154,6 +155,8 @@ def _prediction() -> Finding:
 def _gpu() -> Finding:
     try:
         from helpers.backend import tensorflow
+    except ArgumentError:  # as the prediction said
+        return Finding("GPU", "not looked for")
     except ImportError as error:
         return Finding("GPU", f"not looked for: {error}", INSTALL)
     if count := len(tensorflow.config.list_physical_devices("GPU")):

@@ -109,7 +109,7 @@ def shown(place: str | Path) -> str:
     text, home = str(place), os.path.expanduser("~")
     if text.startswith(home + os.sep):
         return "~" + text.removeprefix(home)
-    return re.sub("//[^/]*@", "//", text)
+    return re.sub(r"//([^/]*|[^/:]*:(?!\d+/).*)@", "//", text)  # a password may have a slash
 
 
 def _locked(folder: Path, name: str) -> filelock.AcquireReturnProxy:

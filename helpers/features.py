@@ -247,8 +247,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     """Say what is in a features file.
 
     Returns:
-        `classes`: a list of names; `fingerprint`: a dict of what the features depend on; `labels`:
-        (N,) int64; `shape`: that of the features, such as (N, 1280).
+        `classes` and `filenames`: lists of names; `fingerprint`: a dict of what the features depend
+        on; `labels`: (N,) int64; `shape`: that of the features, such as (N, 1280).
 
     Raises:
         DataError: no such file, not a features file, or one that another program has open.
@@ -256,6 +256,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     with _opened(path) as file:
         return {
             "classes": [os.fsdecode(name) for name in file["classes"][:]],
+            "filenames": [os.fsdecode(name) for name in file["filenames"][:]],
             "fingerprint": _parsed(file.attrs["fingerprint"]),
             "labels": file["labels"][:],
             "shape": file["features"].shape,

@@ -1,5 +1,6 @@
 """A linear head: one Dense layer, trained on the features that a frozen network gave."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def train(
         patience: epochs without a lower validation loss before training stops.
 
     Raises:
-        DataError: a file can't be read, the two don't belong together, or a class is too small.
+        DataError: a file can't be read, the two don't belong together or have the same pictures,
+            or a class is too small.
     """
     from sklearn.model_selection import train_test_split
 
@@ -95,6 +97,12 @@ def train(
             f"{train}: expected 2 or more classes with 2 or more pictures each (one to train on, "
             f"one to validate with), got {len(classes)}; class {classes[smallest]!r} has "
             f"{counts[smallest]}. Add pictures and extract again."
+        )
+    pictures, others = (each["fingerprint"].get("sizes_and_times") for each in (found, other))
+    if os.path.samefile(train, test) or (pictures and pictures == others):
+        raise DataError(
+            f"{test}: has the same pictures as {train}, so its accuracy would say nothing of new "
+            "ones. Extract features of pictures that were kept apart."
         )
     rows, kept_aside = train_test_split(
         np.arange(len(labels)),

@@ -45,7 +45,10 @@ class Listed:
 
 def cache() -> Path:
     """Return Keras's folder of weight files: `~/.keras/models`, or below `KERAS_HOME`."""
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras"), "models")
+    folder = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    if folder.startswith("~"):
+        raise ArgumentError(f"{folder}: there is no such home. Set KERAS_HOME to a folder.")
+    return Path(folder, "models")
 
 
 def mirrors() -> list[str]:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,13 +58,21 @@ def test_a_closed_error_stream_does_no_harm() -> None:
         ("backend", "theano"),
         ("image_data_format", "channels_first"),
         ("floatx", "bfloat16"),
+        ("epsilon", "small"),
+        ("nnx_enabled", True),
     ],
 )
-def test_settings_that_cannot_be_used_are_named(keras_home: Path, key: str, value: str) -> None:
+def test_settings_that_cannot_be_used_are_named(keras_home: Path, key: str, value: Any) -> None:
     (keras_home / "keras.json").write_text(json.dumps({key: value}))
     last = run("import helpers.backend").stderr.splitlines()[-1]
-    for part in ("ArgumentError", key, str(keras_home / "keras.json"), value):
+    for part in ("ArgumentError", key, str(keras_home / "keras.json"), str(value)):
         assert part in last
+
+
+def test_settings_that_are_no_object_are_named(keras_home: Path) -> None:
+    (keras_home / "keras.json").write_text("[1]")
+    last = run("import helpers.backend").stderr.splitlines()[-1]
+    assert "ArgumentError" in last and str(keras_home / "keras.json") in last
 
 
 def test_the_variable_counts_more_than_the_file(

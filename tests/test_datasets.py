@@ -65,7 +65,7 @@ def test_pictures_in_sub_folders_of_a_class_are_used(tmp_path: Path) -> None:
     [
         *(".DS_Store", "._1.jpg", ".ipynb_checkpoints/1-checkpoint.jpg", "Thumbs.db"),
         *("desktop.ini", "__MACOSX/a/._1.jpg", "@eaDir/1.jpg", "$RECYCLE.BIN/2.jpg"),
-        *("System Volume Information/x", "lost+found/x"),
+        *("System Volume Information/x", "lost+found/x", "@Recycle/1.jpg", "Icon\r"),
     ],
 )
 def test_what_systems_put_there_is_ignored(tmp_path: Path, ignored: str) -> None:
@@ -82,6 +82,8 @@ def test_what_systems_put_there_is_ignored(tmp_path: Path, ignored: str) -> None
         ("flat", "flat: .*one folder for each class in it, found none"),
         ("empty class", "'dog' is empty"),
         ("hidden only", "'cat' is empty"),
+        ("x" * 5000, "it is not there"),
+        ("broken", r"found none \(cat: a link that leads nowhere\)"),
         ("splits", r"Val, train look like splits.*such as .*splits.Val"),
     ],
 )
@@ -89,6 +91,8 @@ def test_a_folder_that_is_no_class_folders(tmp_path: Path, name: str, reason: st
     touch(tmp_path, "file", "flat/1.jpg", "empty class/cat/1.jpg", "hidden only/cat/.DS_Store")
     touch(tmp_path, "splits/train/cat/1.jpg", "splits/Val/cat/1.jpg")
     (tmp_path / "empty class" / "dog" / "deeper").mkdir(parents=True)
+    (tmp_path / "broken").mkdir()
+    link(tmp_path / "broken", {"cat": "gone"})
     with pytest.raises(DataError, match=reason):
         class_folders(tmp_path / name)
 

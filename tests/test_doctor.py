@@ -1,5 +1,6 @@
 import importlib.metadata
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,6 +174,14 @@ def test_a_network_that_cannot_be_had_is_a_finding(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(zoo, "load", missing, raising=False)
     finding = by_name(predict=True)["a prediction"]
     assert "not installed" in finding.found and not finding.ok
+
+
+def test_settings_of_keras_that_cannot_be_used_are_a_finding() -> None:
+    code = "from helpers import doctor\nprint(doctor.report(doctor.examine()))"
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "KERAS_BACKEND: expected tensorflow, got jax" in done.stdout
 
 
 def test_the_report_is_a_table() -> None:

@@ -480,6 +480,7 @@ def test_a_file_that_another_program_has_open_is_left_alone(out: Path) -> None:
 def test_describe(out: Path) -> None:
     found = describe(completed(out))
     assert found.pop("labels").tolist() == list(range(ROWS))
+    assert len(found.pop("filenames")) == ROWS
     assert found == {
         "classes": ["a", "b"], "fingerprint": FINGERPRINT, "shape": (ROWS, 3)
     }  # fmt: skip

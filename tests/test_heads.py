@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,10 @@ def test_the_test_file_decides_nothing(tmp_path: Path, train: Path, test: Path) 
         np.testing.assert_array_equal(weight, same)
 
 
-def test_training_stops_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+def test_training_stops_and_keeps_the_best_epoch(tmp_path: Path, test: Path) -> None:
     labels = np.random.default_rng(0).permutation(TRAIN)
     noise = write(tmp_path / "noise.h5", labels, shown=TRAIN)  # there is nothing to learn
-    head = heads.train(noise, noise, learning_rate=0.1, patience=3)
+    head = heads.train(noise, test, learning_rate=0.1, patience=3)
     losses = head.history["val_loss"]
     assert head.epochs == int(np.argmin(losses)) + 1 + 3 < 100
 
@@ -116,9 +117,23 @@ def test_a_class_too_small_to_split_is_named(
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
-    one = write(tmp_path / "one.h5", [0, 0, 0], classes=["ant"])
+    one, test = (write(tmp_path / name, [0, 0, 0], classes=["ant"]) for name in ("1.h5", "2.h5"))
     with pytest.raises(DataError, match=r"expected 2 or more classes.* got 1"):
-        heads.train(one, one)
+        heads.train(one, test)
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "copy", "of the same pictures"])
+def test_the_training_pictures_are_no_test(tmp_path: Path, how: str) -> None:
+    train = write(tmp_path / "train.h5", TRAIN, sizes_and_times="1" * 64)
+    test = train if how == "itself" else tmp_path / "test.h5"
+    if how == "link":
+        test.symlink_to(train)
+    elif how == "copy":
+        shutil.copy(train, test)
+    elif how != "itself":
+        write(test, TRAIN, seed=1, sizes_and_times="1" * 64)
+    with pytest.raises(DataError, match="has the same pictures as"):
+        heads.train(train, test)
 
 
 def test_other_classes_are_refused(tmp_path: Path, train: Path) -> None:

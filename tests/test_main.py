@@ -1,5 +1,6 @@
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -190,13 +191,21 @@ def test_extract_and_train(
         np.testing.assert_array_equal(file["features"][:], features)
     assert as_json(["extract", str(folder), str(tmp_path / "e.h5")], capsys)["resumed_from"] == 12
 
+    again = as_json(["extract", str(folder), out], capsys)
+    assert (again["engine"], again["skipped"]) == ("none", found["skipped"])
+
     monkeypatch.setattr(heads, "train", functools.cache(heads.train))  # for JSON and text once
-    found = as_json(["train", out, out], capsys)
+    (folder / "ant" / "notes.txt").unlink()
+    test = str(tmp_path / "test.h5")
+    as_json(["extract", str(folder), test], capsys)
+    found = as_json(["train", out, test], capsys)
     assert list(found) == ["accuracy", "loss", "classes", "epochs", "seconds"]
     assert found["classes"] == ["ant", "bee", "cow"]
     assert 0 <= found["accuracy"] <= 1
-    assert as_text(["train", out, out], capsys).startswith("test accuracy ")
+    assert as_text(["train", out, test], capsys).startswith("test accuracy ")
+    assert "the same pictures" in error_of(["train", out, out], capsys)
 
+    (folder / "ant" / "notes.txt").write_text("x")
     out = str(tmp_path / "g.h5")
     text = as_text(["extract", str(folder), out, "--engine", "tensorflow"], capsys)
     assert text.startswith(f"{out}: 12 pictures through EfficientNetLite0, 1 skipped")
@@ -415,6 +424,115 @@ def test_ctrl_c_in_a_download_keeps_what_has_come(
     monkeypatch.setenv("HELPERS_MIRROR", whole.url)
     assert run(*command[1:]).returncode == 0
     assert whole.ranges == [f"bytes={come}-"]
+
+
+# --- what surrounds it ---------------------------------------------------------------------------
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of Bash, in which `helpers` stands for `python -m helpers`."""
+    command = f'helpers() {{ "{sys.executable}" -m helpers "$@"; }}; {command}'
+    environment = os.environ | environment
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=environment,
+        errors="replace",
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_console_that_cannot_print_a_name(encoding: str) -> None:
+    done = shell("helpers predict '→😀.jpg' --json", PYTHONIOENCODING=encoding)
+    assert json.loads(done.stdout)[0]["file"] == "→😀.jpg"
+    assert len(done.stderr.splitlines()) == 1
+    # A result, too: this one names the folder.
+    done = shell("helpers weights where", PYTHONIOENCODING=encoding, KERAS_HOME="/→")
+    assert done.returncode == 0
+    assert ("/→" if encoding == "utf-8" else r"/\u2192") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "err"),
+    [
+        ("helpers weights list --json | head -1", "[\n", ""),
+        ("helpers weights list | true", "", ""),
+        ("helpers weights list > /dev/full", "", "helpers: [Errno 28] No space left on device\n"),
+        ("helpers models >&-", "", ""),
+        ("helpers h5 missing --json 2>&-", "", ""),
+        ("helpers h5 missing 2>&1 | true", "", ""),
+    ],
+)
+def test_a_pipe_or_a_stream_that_is_closed(command: str, out: str, err: str) -> None:
+    done = shell(command)
+    assert (done.stdout, done.stderr) == (out, err)
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"h5 {LONG}", f"predict {LONG}", f"extract {LONG} f.h5", f"train {LONG} {LONG}"),
+        *(f"tag {LONG}", f"tag {LONG}.npy", f"extract data/five_classes/test {LONG}"),
+        *("predict ~nobody/x.jpg", "h5 /proc/self/mem"),
+    ],
+    ids=lambda command: command[:15],
+)
+def test_a_path_that_cannot_be_is_one_line(command: str, capsys: Capture) -> None:
+    error_of(command.split(), capsys)
+
+
+def test_a_home_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for home in (f"/{LONG}", "~nobody-at-all/keras"):
+        monkeypatch.setenv("KERAS_HOME", home)
+        error_of(["weights", "verify"], capsys)
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user without one
+    assert "KERAS_HOME" in error_of(["weights", "where"], capsys)
+
+
+def test_patterns_and_the_home_folder_are_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As a console of Windows does not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("b.jpg", "a.jpg", "[1].jpg", "1.jpg"):
+        (tmp_path / name).touch()
+    arguments = ["~/[ab].jpg", "~/[1].jpg", "~/no*.jpg"]
+    found = as_json(["predict", *arguments], capsys, code=1)
+    names = ("a.jpg", "b.jpg", "[1].jpg", "no*.jpg")
+    assert [each["file"] for each in found] == [str(tmp_path / name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"), [("extract data/five_classes/test f.h5", True), ("models", False)]
+)
+def test_ctrl_c_promises_what_it_keeps(
+    command: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zoo, "find", stop)
+    monkeypatch.setattr(zoo, "entries", stop)
+    assert ("goes on" in error_of(command.split(), capsys)) == goes_on
+
+
+def test_what_was_skipped_is_told_when_a_run_fails(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for path in folder.glob("*/*"):
+        path.write_bytes(b"no picture")
+    (folder / "bee" / "link.png").symlink_to("nowhere")
+    assert main(["extract", str(folder), str(tmp_path / "f.h5")]) == 1
+    said = capsys.readouterr().err
+    assert "none of 12 files is a picture" in said
+    assert said.count("helpers: skipped ") == 13
 
 
 # --- as a program: what is imported --------------------------------------------------------------
