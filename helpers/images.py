@@ -18,6 +18,9 @@ EXPECTED = "expected JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF or HEIC."
 MAX_PIXELS = 100_000_000
 # For WebP, JPEG 2000, AVIF, HEIC and CMYK, whose decoders keep copies of the whole picture.
 MAX_PIXELS_COPIED = 60_000_000
+# Of formats whose decoders read the whole file, with what is behind the picture, into memory.
+MAX_BYTES = 4 * MAX_PIXELS_COPIED
+READ_WHOLE = rb"RIFF....WEBP|....ftyp(avi[fs]|he[iv].|m[is]f1)"
 FINER = 1.5  # how many times the wanted side a JPEG keeps at least when it is decoded smaller
 STRIP = 2_500_000  # pixels that are converted at once, in whole rows
 # How files begin that Pillow does not identify, and what they are.
@@ -30,8 +33,8 @@ KINDS = {
     rb"....ftypcrx|II\*\0....CR|II....HEAPCCDR|FUJIFILM|II(U\0|R[OS])|FOVb|\0MRM": (
         "a camera's raw file"
     ),
-    rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(avi[fs]|he[iv].|m[is]f1)"
-    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51": "a picture that is damaged or of a rare kind",
+    rb"\xff\xd8|\x89PNG|GIF8|BM|II\*\0|MM\0\*|\0\0\0\x0cjP  |\xff\x4f\xff\x51|"
+    + READ_WHOLE: "a picture that is damaged or of a rare kind",
     rb"....ftyp|RIFF....AVI|\x1aE\xdf\xa3": "a video",
     rb"PK\x03\x04": "a ZIP archive",
     rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*\Z": "a text file",
@@ -181,7 +184,10 @@ def _read(path: Path, notes: list[str] | None, size: int | None) -> np.ndarray:
     The reasons of its PictureErrors do not name the file.
     """
     formats: tuple[str, ...] = FORMATS[:-1]  # Pillow knows HEIF only once it is registered
-    if _start(path)[4:8] == b"ftyp":
+    start = _start(path)
+    if (length := path.stat().st_size) > MAX_BYTES and re.match(READ_WHOLE, start, re.S):
+        raise PictureError(f"{length:,} bytes, expected {MAX_BYTES:,} at most in this format.")
+    if start[4:8] == b"ftyp":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
@@ -202,12 +208,13 @@ def _read(path: Path, notes: list[str] | None, size: int | None) -> np.ndarray:
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             side = math.ceil(FINER * size)
             image.draft(None, (side, side))
-        if image.format != "TIFF":  # whose tags are read while it is loaded
+        is_tiff = image.format == "TIFF"
+        if not is_tiff:
             image.load()  # the whole file; `verify` passes files that are cut off
         with WARNINGS, warnings.catch_warnings(action="ignore"):
-            ImageOps.exif_transpose(image, in_place=True)
-            new_subfile_type = image.getexif().get(254)
-        if image.format == "TIFF" and new_subfile_type == 1:  # only a preview
+            image.load()  # a TIFF, whose tags are read meanwhile
+            _turn(image)
+        if is_tiff and image.getexif().get(254) == 1:  # only a preview
             raise PictureError(f"a camera's raw file, {EXPECTED}")
         pixels = np.empty((image.height, image.width, 3), np.uint8)
         # In strips, because whole copies in each form took 2.7 GB at 100 million pixels.
@@ -219,6 +226,15 @@ def _read(path: Path, notes: list[str] | None, size: int | None) -> np.ndarray:
             animation = "an animation, of which the first frame is taken"
             notes.append(NOTES.get(str(image.format), animation))
         return pixels
+
+
+def _turn(image: Image.Image) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:
+        return  # damaged tags: none says how to turn it; or it is turned, and they are not copied
 
 
 def _has_several(image: Image.Image) -> bool:

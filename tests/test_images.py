@@ -162,6 +162,49 @@ def test_what_phones_put_behind_a_photograph_does_not_matter(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF"])
+def test_three_gigabytes_behind_a_picture_are_not_read(tmp_path: Path, kind: str) -> None:
+    path = saved(tmp_path / "x", SMALL, kind)
+    expected = images.load(path)
+    os.truncate(path, 3 * 2**30)  # takes no space on the disk
+    tracemalloc.start()
+    try:
+        np.testing.assert_array_equal(images.load(path, notes=[]), expected)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "HEIF"])
+def test_a_file_that_would_be_read_whole_is_limited(tmp_path: Path, kind: str) -> None:
+    path = saved(tmp_path / "x", SMALL, kind)
+    os.truncate(path, 2_000_000)
+    assert images.load(path).shape == SMALL.shape
+    os.truncate(path, 3 * 2**30)
+    with pytest.raises(PictureError, match="3,221,225,472 bytes, expected 240,000,000 at most"):
+        images.load(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("damaged", [2, 7])
+def test_a_damaged_tag_does_not_matter(tmp_path: Path, kind: str, damaged: int) -> None:
+    """Of many that a camera writes; how the picture is to be turned is in another."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = 72.0
+    content = bytearray(exif.tobytes())
+    content[content.index(b"\x01\x1a") + 3] = damaged  # its type: a text, or bytes
+    path = saved(tmp_path / "x", SMALL, kind, exif=bytes(content))
+    assert images.load(path).shape == (32, 24, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIF"])
+def test_a_picture_whose_tags_cannot_be_read_is_read(tmp_path: Path, kind: str) -> None:
+    exif = oriented(6).replace(b"MM\0*", b"none")
+    path = saved(tmp_path / "x", SMALL, kind, exif=exif)
+    assert images.load(path).size == SMALL.size
+
+
 def test_a_png_may_have_megabytes_of_text(tmp_path: Path) -> None:
     text = PngImagePlugin.PngInfo()
     for name in ("edits", "history", "more"):
