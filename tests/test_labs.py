@@ -47,9 +47,13 @@ def grade_id(cell: Cell) -> str:
 
 
 @cache
+def answers(lab: str, kind: str) -> dict[str, list[dict[str, Any]]]:
+    """The id of a solution cell → answers that its test must refuse, or must accept."""
+    return tomllib.loads((FOLDER / kind / f"{lab}.toml").read_text("utf-8"))
+
+
 def wrong_answers(lab: str) -> dict[str, list[dict[str, Any]]]:
-    """The id of a solution cell → answers that its test must refuse."""
-    return tomllib.loads((FOLDER / "wrong" / f"{lab}.toml").read_text("utf-8"))
+    return answers(lab, "wrong")
 
 
 def answered(source: str, answer: str, region: int = 0) -> str:
@@ -168,19 +172,24 @@ def test_two_wrong_answers_stand_for_each_task(lab: str) -> None:
 @pytest.mark.slow
 @each_lab
 @pytest.mark.usefixtures("networks_made_once")
-def test_solutions_get_full_marks_and_wrong_answers_a_hint(
+def test_right_answers_get_full_marks_and_wrong_ones_a_hint(
     lab: str, namespace: dict[str, Any]
 ) -> None:
     code, found, unhelpful = code_cells(lab), [], []
     for i, cell in enumerate(code):
-        for wrong in wrong_answers(lab).get(grade_id(cell), []):
+        tried = [
+            a for kind in ("wrong", "right") for a in answers(lab, kind).get(grade_id(cell), [])
+        ]
+        for answer in tried:
             before = dict(namespace)
-            source = answered(cell.source, wrong["answer"], wrong.get("region", 0))
+            source = answered(cell.source, answer["answer"], answer.get("region", 0))
             end = next(k for k in range(i, len(code)) if is_grade(code[k]))
             for each in [source, *(later.source for later in code[i + 1 : end + 1])]:
                 raised = run(each, namespace)
-            if not isinstance(raised, AssertionError) or wrong["hint"] not in str(raised):
-                unhelpful.append((grade_id(cell), wrong["thought"], raised))
+            hint = answer.get("hint")
+            helped = isinstance(raised, AssertionError) and hint and hint in str(raised)
+            if not (helped if hint else raised is None):
+                unhelpful.append((grade_id(cell), answer["answer"], raised))
             namespace.clear()
             namespace.update(before)
         found.append((cell, run(cell.source, namespace)))
