@@ -44,28 +44,35 @@ def answers(
     captions: Sequence[str] = (),
     title: str = "",
     alt: str = "",
+    columns: int | None = None,
 ) -> Image:
-    """Draw pictures in a row, and below each its best labels as bars.
+    """Draw pictures in rows, and below each its best labels as bars.
 
     Args:
         pictures: arrays (rows, columns, 3), uint8, or Pillow images.
         predictions: for each what `decode_predictions` gives for it, the best label first.
         captions: above each, such as a network's name.
+        columns: how many pictures stand in a row; all of them if not given.
     """
-    top = max(len(rows) for rows in predictions)
-    side = min(2.4, 10 / len(pictures))
+    columns = min(columns or len(pictures), len(pictures))
+    rows = -(-len(pictures) // columns)
+    top = max(len(labels) for labels in predictions)
+    side = min(2.4, 10 / columns)
     height = side + 0.22 * top + (0.2 if captions else 0)
-    figure = Figure(figsize=(side * len(pictures), height))
-    axes = figure.subplots(2, len(pictures), squeeze=False, height_ratios=[side, 0.22 * top]).T
-    for place, (above, below) in enumerate(axes):
-        above.imshow(np.asarray(pictures[place]), cmap="gray")
-        above.set_axis_off()
+    figure = Figure(figsize=(side * columns, rows * height))
+    heights = [side, 0.22 * top] * rows
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights)
+    for axis in axes.flatten():
+        axis.set_axis_off()
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        above, below = axes[2 * row, column], axes[2 * row + 1, column]
+        above.imshow(np.asarray(picture), cmap="gray")
         above.set_title(captions[place] if captions else "")
-        for row, (_, label, probability) in enumerate(predictions[place]):
-            below.barh(row, probability, height=0.9, color=SKY if row == 0 else "#DDDDDD")
-            below.text(0.02, row, f"{label.replace('_', ' ')} {probability:.2f}", va="center")
+        for rank, (_, label, probability) in enumerate(predictions[place]):
+            below.barh(rank, probability, height=0.9, color=SKY if rank == 0 else "#DDDDDD")
+            below.text(0.02, rank, f"{label.replace('_', ' ')} {probability:.2f}", va="center")
         below.set(xlim=(0, 1), ylim=(top - 0.5, -0.5))
-        below.set_axis_off()
     return _image(figure, title, alt, dpi=115)
 
 

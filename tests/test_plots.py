@@ -48,6 +48,15 @@ def test_answers_show_each_picture_over_its_labels(drawn: list[Figure]) -> None:
     assert labels.yaxis_inverted()
 
 
+def test_answers_in_rows_keep_the_order_of_the_pictures(drawn: list[Figure]) -> None:
+    names = ["One", "Two", "Three"]
+    plots.answers([picture(i) for i in range(3)], [BEST] * 3, names, columns=2)
+    one, two, first, second, three, nothing, third, _ = drawn[0].axes
+    assert [axis.get_title() for axis in (one, two, three)] == names
+    assert all(axis.texts for axis in (first, second, third)) and not nothing.images
+    np.testing.assert_array_equal(three.images[0].get_array(), picture(2))
+
+
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_a_gallery_shows_every_picture_with_its_caption(drawn: list[Figure], count: int) -> None:
     captions = [f"no. {i}" for i in range(count)]

@@ -13,7 +13,6 @@ from helpers.checks import Exercise
 from helpers.errors import PictureError
 
 
-SIZE = (224, 224)
 KINDS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -57,8 +56,9 @@ def judge_classify(
                 return False
         return True
 
-    cropped = [_loader(kind, True) for kind in KINDS] + [_fitted]
-    squeezed = [_loader(kind, False) for kind in KINDS]
+    size = model.input_shape[1:3]
+    cropped = [_loader(kind, size, True) for kind in KINDS] + [_fitted(size)]
+    squeezed = [_loader(kind, size, False) for kind in KINDS]
     if any(fits(load, preprocess_input) for load in cropped):
         return None
     if any(fits(load, preprocess_input) for load in squeezed):
@@ -72,31 +72,37 @@ def judge_classify(
     )
 
 
-def _loader(kind: str, crop: bool) -> Callable[..., Any]:
+def _loader(kind: str, size: tuple[int, int], crop: bool) -> Callable[..., Any]:
     def load(path: Path) -> Any:
         import keras
 
-        return keras.utils.load_img(path, target_size=SIZE, interpolation=kind, keep_aspect_ratio=crop)
+        return keras.utils.load_img(path, target_size=size, interpolation=kind, keep_aspect_ratio=crop)
 
     return load
 
 
-def _fitted(path: Path) -> Any:
-    return ImageOps.fit(Image.open(path).convert("RGB"), SIZE)
+def _fitted(size: tuple[int, int]) -> Callable[..., Any]:
+    return lambda path: ImageOps.fit(Image.open(path).convert("RGB"), size)
 
 
 q1 = Exercise(
     judge_classify,
-    hint="Take the ten lines, load with keep_aspect_ratio=True, and leave the wnid out at the end.",
+    hint="Take the ten lines, add keep_aspect_ratio=True to load_img, and leave the wnid out at the end.",
     solution="""
         def classify(path, top=3):
-            image = keras.utils.load_img(path, target_size=(224, 224), keep_aspect_ratio=True)
+            image = keras.utils.load_img(
+                path,
+                target_size=model.input_shape[1:3],
+                interpolation="bilinear",
+                keep_aspect_ratio=True,
+            )
             batch = np.expand_dims(keras.utils.img_to_array(image), axis=0)
             predictions = model.predict(preprocess_input(batch), verbose=0)
             rows = decode_predictions(predictions, top=top)[0]
             return [(label, probability) for wnid, label, probability in rows]
     """,
-    right="Copy it into your own notebook, with the imports of the first cell.",
+    right="Copy it into your own notebook, with the imports of the first cell. "
+    "For photographs from a phone, load with `read` from the end of this lesson.",
     wrong={
         """
         def classify(path, top=3):
