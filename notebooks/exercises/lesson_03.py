@@ -57,7 +57,8 @@ def judge_classify(
         return True
 
     size = model.input_shape[1:3]
-    cropped = [_loader(kind, size, True) for kind in KINDS] + [_fitted(size)]
+    cropped = [_loader(kind, size, True) for kind in KINDS]
+    cropped += [_fitted(kind, size) for kind in KINDS]  # a box that may differ by half a pixel
     squeezed = [_loader(kind, size, False) for kind in KINDS]
     if any(fits(load, preprocess_input) for load in cropped):
         return None
@@ -81,8 +82,9 @@ def _loader(kind: str, size: tuple[int, int], crop: bool) -> Callable[..., Any]:
     return load
 
 
-def _fitted(size: tuple[int, int]) -> Callable[..., Any]:
-    return lambda path: ImageOps.fit(Image.open(path).convert("RGB"), size)
+def _fitted(kind: str, size: tuple[int, int]) -> Callable[..., Any]:
+    resampling = Image.Resampling[kind.upper()]
+    return lambda path: ImageOps.fit(Image.open(path).convert("RGB"), size, resampling)
 
 
 q1 = Exercise(
