@@ -255,8 +255,13 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("change", [longer, os.utime, replaced])
 def test_features_of_a_changed_picture_are_computed_again_or_refused(
-    folder: Path, tmp_path: Path, change: Callable[[Path], None], begun: bool
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    begun: bool,
 ) -> None:
+    monkeypatch.setattr(bottlenecks.engines, "cores", lambda: 1)  # one batch after the other
     if change is replaced and sys.platform == "win32":
         pytest.skip("Windows does not say when a file was changed")
     Image.fromarray(picture(99)).save(folder / NAMES[1], "BMP")
