@@ -187,6 +187,8 @@ def load(
 ) -> Network:
     """Load a network with its ImageNet weights: from pip, or Keras's cache, or downloaded once.
 
+    It computes in float32, whatever Keras's policy is: its features must not depend on that.
+
     Args:
         name: a name of the zoo.
         include_top: whether to keep the classifier. Without it the network gives features.
@@ -214,8 +216,14 @@ def load(
         raise ArgumentError(f'pooling: expected None, "avg" or "max", got {pooling!r}.')
     if entry.weights:
         _fetch(entry, include_top)
-    shape = (size, size, 3)
-    model = build(name, "imagenet", include_top=include_top, pooling=pooling, input_shape=shape)
+    from helpers.backend import keras
+
+    shape, policy = (size, size, 3), keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = build(name, "imagenet", include_top=include_top, pooling=pooling, input_shape=shape)
+    finally:
+        keras.config.set_dtype_policy(policy)
     return Network(entry.name, model, entry, size, source(entry, include_top))
 
 

@@ -116,6 +116,19 @@ def test_without_the_top_come_features() -> None:
     assert net.preprocess(picture(0)).shape == (1, 96, 96, 3)
 
 
+def test_features_do_not_depend_on_the_precision_of_other_models() -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = zoo.load(include_top=False, pooling="avg", input_size=64).model
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+    usual = zoo.load(include_top=False, pooling="avg", input_size=64).model
+    batch = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    np.testing.assert_array_equal(found(batch), usual(batch))
+
+
 def test_a_model_of_ones_own_is_described() -> None:
     mobilenet = keras.applications.MobileNet
     arguments: dict[str, Any] = {"weights": None, "include_top": False, "alpha": 0.25}
