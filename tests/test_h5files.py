@@ -265,6 +265,16 @@ def test_a_head_on_one_side_only(tmp_path: Path, layout: str) -> None:
     assert all(map(np.array_equal, model.get_weights()[6:], small(seed=2).get_weights()[6:]))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_head_of_several_layers_is_called_a_head(tmp_path: Path, count: int) -> None:
+    """VGG's has three."""
+    head = [layers.Dense(5) for _ in range(count)]
+    by_name(tmp_path / "x.h5", keras.Sequential([keras.Input((4,)), layers.Dense(3), *head]))
+    without = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    with pytest.raises(WeightsError, match="the file has a 5-class head, the model has none"):
+        h5files.load_weights(without, tmp_path / "x.h5")
+
+
 @pytest.mark.parametrize("write", [by_number, by_name])
 def test_the_beginning_of_a_network(tmp_path: Path, write: Write) -> None:
     convolutions = [layers.Conv2D(3, 3, padding="same", name=f"c{k}") for k in range(6)]
