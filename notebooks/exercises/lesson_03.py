@@ -16,6 +16,68 @@ from helpers.errors import PictureError
 KINDS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
+def judge_probability_of(probability_of: Callable[..., Any], decode_predictions: Callable[..., Any]) -> str | None:
+    """Right: the sum over every class that has one of the labels, and over no other."""
+    prediction = np.random.default_rng(0).dirichlet(np.full(1000, 0.2))
+    rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
+    one, other = rows[0], rows[400]
+    given = probability_of(prediction, {one[1], other[1]})
+    if np.ndim(given) != 0:
+        return f"Return one number. You returned {given!r}."
+    if abs(given - one[2]) < 1e-9:
+        return "You counted only the best of them. Add the probabilities of all labels, and look at all 1000 classes."
+    if abs(given - one[2] - other[2]) > 1e-6:
+        return f"For two labels of {one[2]:.4f} and {other[2]:.4f} you returned {given:.4f}."
+    if abs(probability_of(prediction, {"pot"}) - _total(rows, {"pot"})) > 1e-6:
+        return "For the label 'pot' you also counted teapots: compare whole labels, not parts."
+    if abs(probability_of(prediction, {"crane"}) - _total(rows, {"crane"})) > 1e-6:
+        return "Two classes are called 'crane'. Count both."
+    return None
+
+
+def _total(rows: list[tuple[str, str, float]], labels: set[str]) -> float:
+    return sum(probability for wnid, label, probability in rows if label in labels)
+
+
+q1 = Exercise(
+    judge_probability_of,
+    hint="decode_predictions(prediction[np.newaxis], top=1000)[0] has all the labels.",
+    solution="""
+        def probability_of(prediction, labels):
+            total = 0
+            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
+            for wnid, label, probability in rows:
+                if label in labels:
+                    total += probability
+            return total
+    """,
+    right="For the coffee and {'espresso', 'cup', 'coffee_mug'} it's close to 1.",
+    wrong={
+        """
+        def probability_of(prediction, labels):
+            rows = decode_predictions(prediction[np.newaxis], top=5)[0]
+            return sum(p for wnid, label, p in rows if label in labels)
+        """: "all 1000",
+        """
+        def probability_of(prediction, labels):
+            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
+            return max(p for wnid, label, p in rows if label in labels)
+        """: "Add the probabilities",
+        """
+        def probability_of(prediction, labels):
+            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
+            return sum(p for wnid, label, p in rows if any(word in label for word in labels))
+        """: "teapots",
+        """
+        def probability_of(prediction, labels):
+            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
+            found = {label: p for wnid, label, p in rows}
+            return sum(found[label] for label in labels)
+        """: "Two classes",
+    },
+)
+
+
 def judge_classify(
     classify: Callable[..., Any],
     model: Any,
@@ -87,7 +149,7 @@ def _fitted(kind: str, size: tuple[int, int]) -> Callable[..., Any]:
     return lambda path: ImageOps.fit(Image.open(path).convert("RGB"), size, resampling)
 
 
-q1 = Exercise(
+q2 = Exercise(
     judge_classify,
     hint="Take the ten lines, add keep_aspect_ratio=True to load_img, and leave the wnid out at the end.",
     solution="""
@@ -104,102 +166,40 @@ q1 = Exercise(
             return [(label, probability) for wnid, label, probability in rows]
     """,
     right="Copy it into your own notebook, with the imports of the first cell. "
-    "For photographs from a phone, load with `read` from the end of this lesson.",
+    "For photographs from a phone, load with `read`, at the end of this lesson.",
     wrong={
         """
         def classify(path, top=3):
-            return [row[1:] for row in top_labels(load(path, crop=False), top)]
+            return [row[1:] for row in top_labels(squeeze(path), top)]
         """: "squeezed",
         """
         def classify(path, top=3):
-            batch = np.expand_dims(keras.utils.img_to_array(load(path, crop=True)), axis=0)
+            batch = np.expand_dims(keras.utils.img_to_array(crop(path)), axis=0)
             return [row[1:] for row in decode_predictions(model.predict(batch, verbose=0), top)[0]]
         """: "preprocess_input",
-        "def classify(path, top=3): return top_labels(load(path, crop=True), top)": "pairs",
+        "def classify(path, top=3): return top_labels(crop(path), top)": "pairs",
         """
         def classify(path, top=3):
-            return [(row[0], row[2]) for row in top_labels(load(path, crop=True), top)]
+            return [(row[0], row[2]) for row in top_labels(crop(path), top)]
         """: "WordNet id",
         """
         def classify(path, top=3):
-            batch = np.expand_dims(keras.utils.img_to_array(load(path, crop=True)), axis=0)
+            batch = np.expand_dims(keras.utils.img_to_array(crop(path)), axis=0)
             rows = decode_predictions(model.predict(batch / 255, verbose=0), top)[0]
             return [row[1:] for row in rows]
         """: "divided by 255",
         """
         def classify(path, top=3):
-            return [row[1:] for row in top_labels(load(path, crop=True), 5)]
+            return [row[1:] for row in top_labels(crop(path), 5)]
         """: "how many",
         """
         def classify(path, top=3):
-            return [row[1:] for row in reversed(top_labels(load(path, crop=True), top))]
+            return [row[1:] for row in reversed(top_labels(crop(path), top))]
         """: "best label first",
         """
         def classify(path, top=3):
-            return [(row[2], row[1]) for row in top_labels(load(path, crop=True), top)]
+            return [(row[2], row[1]) for row in top_labels(crop(path), top)]
         """: "comes first",
-    },
-)
-
-
-def judge_probability_of(probability_of: Callable[..., Any], decode_predictions: Callable[..., Any]) -> str | None:
-    """Right: the sum over every class that has one of the labels, and over no other."""
-    prediction = np.random.default_rng(0).dirichlet(np.full(1000, 0.2))
-    rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-    one, other = rows[0], rows[400]
-    given = probability_of(prediction, {one[1], other[1]})
-    if np.ndim(given) != 0:
-        return f"Return one number. You returned {given!r}."
-    if abs(given - one[2]) < 1e-9:
-        return "You counted only the best of them. Add the probabilities of all labels, and look at all 1000 classes."
-    if abs(given - one[2] - other[2]) > 1e-6:
-        return f"For two labels of {one[2]:.4f} and {other[2]:.4f} you returned {given:.4f}."
-    if abs(probability_of(prediction, {"pot"}) - _total(rows, {"pot"})) > 1e-6:
-        return "For the label 'pot' you also counted teapots: compare whole labels, not parts."
-    if abs(probability_of(prediction, {"crane"}) - _total(rows, {"crane"})) > 1e-6:
-        return "Two classes are called 'crane'. Count both."
-    return None
-
-
-def _total(rows: list[tuple[str, str, float]], labels: set[str]) -> float:
-    return sum(probability for wnid, label, probability in rows if label in labels)
-
-
-q2 = Exercise(
-    judge_probability_of,
-    hint="decode_predictions(prediction[np.newaxis], top=1000)[0] has all the labels.",
-    solution="""
-        def probability_of(prediction, labels):
-            total = 0
-            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            for wnid, label, probability in rows:
-                if label in labels:
-                    total += probability
-            return total
-    """,
-    right="For the coffee and {'espresso', 'cup', 'coffee_mug'} it's close to 1.",
-    wrong={
-        """
-        def probability_of(prediction, labels):
-            rows = decode_predictions(prediction[np.newaxis], top=5)[0]
-            return sum(p for wnid, label, p in rows if label in labels)
-        """: "all 1000",
-        """
-        def probability_of(prediction, labels):
-            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            return max(p for wnid, label, p in rows if label in labels)
-        """: "Add the probabilities",
-        """
-        def probability_of(prediction, labels):
-            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            return sum(p for wnid, label, p in rows if any(word in label for word in labels))
-        """: "teapots",
-        """
-        def probability_of(prediction, labels):
-            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            found = {label: p for wnid, label, p in rows}
-            return sum(found[label] for label in labels)
-        """: "Two classes",
     },
 )
 
