@@ -41,38 +41,37 @@ def _total(rows: list[tuple[str, str, float]], labels: set[str]) -> float:
 
 q1 = Exercise(
     judge_probability_of,
-    hint="decode_predictions(prediction[np.newaxis], top=1000)[0] has all the labels.",
+    hint="The list `labels` from above is in the order of the 1000 numbers: zip(labels, prediction) pairs them.",
     solution="""
-        def probability_of(prediction, labels):
+        def probability_of(prediction, wanted):
             total = 0
-            rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            for wnid, label, probability in rows:
-                if label in labels:
+            for label, probability in zip(labels, prediction):
+                if label in wanted:
                     total += probability
             return total
     """,
     right="For the coffee and {'espresso', 'cup', 'coffee_mug'} it's close to 1.",
     wrong={
         """
-        def probability_of(prediction, labels):
+        def probability_of(prediction, wanted):
             rows = decode_predictions(prediction[np.newaxis], top=5)[0]
-            return sum(p for wnid, label, p in rows if label in labels)
+            return sum(p for wnid, label, p in rows if label in wanted)
         """: "all 1000",
         """
-        def probability_of(prediction, labels):
+        def probability_of(prediction, wanted):
             rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            return max(p for wnid, label, p in rows if label in labels)
+            return max(p for wnid, label, p in rows if label in wanted)
         """: "Add the probabilities",
         """
-        def probability_of(prediction, labels):
+        def probability_of(prediction, wanted):
             rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
-            return sum(p for wnid, label, p in rows if any(word in label for word in labels))
+            return sum(p for wnid, label, p in rows if any(word in label for word in wanted))
         """: "teapots",
         """
-        def probability_of(prediction, labels):
+        def probability_of(prediction, wanted):
             rows = decode_predictions(prediction[np.newaxis], top=1000)[0]
             found = {label: p for wnid, label, p in rows}
-            return sum(found[label] for label in labels)
+            return sum(found[label] for label in wanted)
         """: "Two classes",
     },
 )
