@@ -237,7 +237,7 @@ q3 = Exercise(
         eye.crop((197, 197, 1114, 1114)).save(my_picture)
         what_it_is = "the back of an eye"
     """,
-    right="You've fooled it.",
+    right="If the label names nothing in the picture, you've fooled it.",
     wrong={
         'my_picture, what_it_is = datasets.photograph("flower"), "dahlia"': "sure enough",
         'my_picture, what_it_is = datasets.photograph("coffee"), "espresso"': "isn't fooled",
