@@ -211,7 +211,7 @@ def where_the_time_goes(folder: str, model: str, runs: int) -> Table:
         "choosing the engine: its first batch, both ways": (engine, "choose"),
         "writing and flushing": (features.Part, "write"),
         "listing the folder": (datasets, "class_folders"),
-        "hashing weights and names": (bottlenecks, "_fingerprint"),
+        "hashing the weights": (bottlenecks, "facts"),
     }
     net = network(model)
     values: dict[str, list[float]] = {}
