@@ -81,8 +81,8 @@ def extract(
         engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
         workers: how many processes to start on this machine.
         scheduler: or a dask scheduler's address, such as `tls://192.168.0.7:8786`, or a cluster of
-            `local_cluster`. Trust it as you trust this program: it can run code here, and whoever
-            reaches a `tcp://` address can run code on its machines. For `tls://`, dask's
+            `local_cluster`. Trust it as you trust this program: it can run code here, and all
+            who reach a `tcp://` address can run code on its machines. For `tls://`, dask's
             configuration names the certificates (https://distributed.dask.org/en/stable/tls.html).
         progress: show a progress bar.
 
