@@ -1,6 +1,7 @@
 """The command line: `python -m helpers COMMAND`, in the same words as the package."""
 
 import argparse
+import functools
 import glob
 import io
 import json
@@ -193,7 +194,7 @@ def _prepared(entry: zoo.Entry, wanted: str, include_top: bool) -> "Prepared":
     name = f"{entry.name}, include_top={include_top}, {stamp}, {versions}"
     if wanted != "tensorflow" and (found := engine.remembered(name)):
         return found
-    from helpers import bottlenecks, images
+    from helpers import bottlenecks
 
     network = zoo.load(entry.name, include_top, None if include_top else "avg")
     if wanted != "tensorflow":
@@ -201,27 +202,24 @@ def _prepared(entry: zoo.Entry, wanted: str, include_top: bool) -> "Prepared":
             f"helpers: preparing {entry.name} for ONNX Runtime, once; the next start is quick",
             file=sys.stderr,
         )
-    size = entry.input_size
-    sample = images.scale(engine.sample_pictures(size, size), entry.preprocessing)
-    chosen = engine.choose(network.model, wanted, sample)
+    chosen = bottlenecks.choose_engine(network, wanted)
     prepared = engine.Prepared(chosen, bottlenecks.facts(network))
     engine.remember(name, prepared)
     return prepared
 
 
 def _extract(options: argparse.Namespace) -> Answer:
-    from helpers import bottlenecks, datasets, features
+    from helpers import bottlenecks
 
-    # What is wrong with the command is said before TensorFlow loads.
     entry = zoo.find(options.model)
-    datasets.class_folders(options.folder)
-    features.check_writable(Path(options.out))
-    cluster = {"workers": options.workers, "scheduler": options.scheduler}
-    if any(cluster.values()):
-        bottlenecks.check_cluster(**cluster)
-    network = _prepared(entry, options.engine, include_top=False)
-    size = options.batch_size
-    done = bottlenecks.extract(options.folder, options.out, network, size, **cluster)
+    done = bottlenecks.extract(
+        options.folder,
+        options.out,
+        functools.partial(_prepared, entry, options.engine, include_top=False),
+        options.batch_size,
+        workers=options.workers,
+        scheduler=options.scheduler,
+    )
     for file, reason in done.skipped:
         _print_error(f"skipped {file}: {reason}")
     for file, note in done.noted:

@@ -56,7 +56,7 @@ class Extraction:
 def extract(
     folder: str | Path,
     out: str | Path,
-    network: "Network | Prepared",
+    network: "Network | Prepared | Callable[[], Prepared]",
     batch_size: int = 32,
     engine: str | Engine = "auto",
     workers: int | None = None,
@@ -76,7 +76,8 @@ def extract(
     Args:
         folder: one folder for each class, with pictures.
         out: the file to make, such as `features.h5`.
-        network: from `zoo.load(…, include_top=False)`; or `Prepared`, with its engine and `facts`.
+        network: from `zoo.load(…, include_top=False)`; or `Prepared`, with its engine and `facts`;
+            or a function that gives that, which is called once all else is found to be right.
         batch_size: pictures that are computed at a time, here or by each thread of a worker.
         engine: `"auto"`, `"onnx"` or `"tensorflow"`, see `engine.choose`; or an `Engine`.
         workers: how many processes to start on this machine.
@@ -91,12 +92,13 @@ def extract(
             a picture changed during the run; a worker failed.
         ArgumentError: an engine or a cluster that cannot be had; features of no fixed shape.
     """
-    started = time.perf_counter()
     out, pictures = Path(out), datasets.class_folders(folder)
     features.check_writable(out)
     distant = workers is not None or scheduler is not None
     if distant:
         check_cluster(workers, scheduler)
+    network = network() if callable(network) else network
+    started = time.perf_counter()
     files, seen = pictures.files, pictures.stats()
     known = network.facts if isinstance(network, Prepared) else facts(network)
     fingerprint = _fingerprint(known, pictures)
@@ -117,7 +119,7 @@ def extract(
             kept = set(features.describe(out)["filenames"])
             for row in (row for row, file in enumerate(files) if file not in kept):
                 try:
-                    images.load(pictures.root / files[row])
+                    images.load(pictures.root / files[row], known["input_size"])
                 except PictureError as error:
                     skipped[row] = str(error)
             why = _told(pictures, skipped)
@@ -128,8 +130,7 @@ def extract(
             if isinstance(network, Prepared):
                 engine = network.engine
             elif isinstance(engine, str):
-                sample = images.scale(engines.sample_pictures(size, size), mode)
-                engine = engines.choose(network.model, engine, sample)
+                engine = choose_engine(network, engine)
             name, note = engine.name, engine.note
             # Other machines may have copies, whose third times are their own.
             task = _Task(engine, size, mode, pictures, seen[:, :2])
@@ -181,7 +182,7 @@ def _skips_told(pictures: ClassFolders, skipped: dict[int, str]) -> Iterator[Non
 
 
 def check_cluster(workers: int | None, scheduler: "Scheduler | None") -> None:
-    """Raise the ArgumentError that `extract` would, before a network is loaded."""
+    """Raise an ArgumentError unless there are workers to be had."""
     if (scheduler is None) == (workers is None) or (workers is not None and workers < 1):
         raise ArgumentError(f"Expected 1 worker or more, or a scheduler: {workers}, {scheduler}.")
     try:
@@ -249,6 +250,13 @@ def local_cluster(workers: int, threads: int | None = None) -> "distributed.Loca
             # A terminal sends Ctrl-C to workers too; but the process that started them ends them.
             preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         )
+
+
+def choose_engine(network: "Network", wanted: str) -> Engine:
+    """Choose as `engine.choose` does, by pictures that are scaled as the network wants them."""
+    size, mode = network.input_size, network.entry.preprocessing
+    sample = images.scale(engines.sample_pictures(size, size), mode)
+    return engines.choose(network.model, wanted, sample)
 
 
 def facts(network: "Network") -> dict[str, Any]:
