@@ -9,6 +9,7 @@
 | list class folders; get the course's drawings and photographs | `datasets` | 04 |
 | tap inner layers; compute receptive fields | `layers` | 05 |
 | extract features of class folders, here or on a cluster | `bottlenecks` | 10, 13 |
+| start workers on this machine; reach a scheduler | `cluster` | 13 |
 | read, describe and stream a features file | `features` | 11 |
 | run a frozen network fast | `engine` | 10 |
 | train a linear head on features | `heads` | 10 |

@@ -24,7 +24,7 @@ from noting import Noting, Spoiling, computed, deadly
 from PIL import Image
 from test_bottlenecks import tiny
 
-from helpers import bottlenecks
+from helpers import bottlenecks, cluster
 from helpers.bottlenecks import Extraction
 from helpers.engine import Engine
 from helpers.errors import ArgumentError, DataError
@@ -37,7 +37,7 @@ Extract = Callable[..., Extraction]
 @pytest.fixture(scope="module")
 def workers() -> Iterator[distributed.LocalCluster]:
     """Two processes with a thread each."""
-    with bottlenecks.local_cluster(WORKERS, threads=1) as started:
+    with cluster.local(WORKERS, threads=1) as started:
         yield started
 
 
@@ -177,8 +177,8 @@ killed.extract(many, out, scheduler=address, batch_size=2, engine=engine)
 """
 
 
-def keys_of(cluster: distributed.LocalCluster) -> list[tuple[str, str]]:
-    security: Any = cluster.security
+def keys_of(workers: distributed.LocalCluster) -> list[tuple[str, str]]:
+    security: Any = workers.security
     return [
         ("CA_FILE", security.tls_ca_file),
         ("CLIENT__CERT", security.tls_client_cert),
@@ -322,8 +322,8 @@ def test_a_scheduler_that_is_not_there_is_said(
     serve: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bottlenecks, "TIMEOUT", 0.5)
-    with bottlenecks.local_cluster(0) as empty, socket.create_server(("127.0.0.1", 0)) as silent:
+    monkeypatch.setattr(cluster, "TIMEOUT", 0.5)
+    with cluster.local(0) as empty, socket.create_server(("127.0.0.1", 0)) as silent:
         ports = [closed_port, f"http://127.0.0.1:{silent.getsockname()[1]}", serve({}).url]
         addresses = [port.replace("http", "tcp") for port in ports]
         # Of a scheduler with TLS, the second lacks the keys.
@@ -347,7 +347,7 @@ def test_without_dask_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ArgumentError, match=r"not installed.*pip install"):
-        bottlenecks.check_cluster(2, None)
+        cluster.check(2, None)
     with pytest.raises(ArgumentError, match="not installed"):
         killed.extract(many, tmp_path / "f.h5", workers=2)
 
