@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from helpers.errors import HelpersError, WeightsError, printable
+from helpers.h5files import guards
 
 LAYOUTS = {
     "nb_layers": "Keras before 1.0, layers by number",  # layer_K/param_P
@@ -139,7 +140,7 @@ def opened(path: str | Path, to_read: bool = False) -> Iterator[Tree]:
             with h5py.File(path if raw is plain else raw, "r") as file:
                 found = _tree(path, file, raw, most)
                 if to_read:
-                    _refuse_unsafe(found, most)
+                    guards.refuse_unsafe(found, most)
                 yield found
     except HelpersError:
         raise
@@ -166,29 +167,10 @@ def _unpacked(file: BinaryIO, most: int) -> io.BytesIO:
         return io.BytesIO(archive.read(info))
 
 
-def _refuse_unsafe(found: Tree, most: int) -> None:
-    if found.links:
-        raise ValueError(f"it has links ({'; '.join(found.links[:3])}), and a weight file has none")
-    for weight in (weight for layer in found.layers for weight in layer.weights):
-        data, size, missing = weight.data, math.prod(weight.shape), 0
-        if data.chunks:  # HDF5 takes memory for each, whole, and stored or not
-            count = math.prod(-(-n // k) for n, k in zip(weight.shape, data.chunks, strict=True))
-            size, missing = count * math.prod(data.chunks), count - data.id.get_num_chunks()
-        size *= data.dtype.itemsize
-        most -= size
-        if weight.dtype != "bfloat16" and (
-            data.dtype.kind not in "fiub" or data.dtype.itemsize > 8
-        ):
-            raise ValueError(f"{data.name} has {data.dtype}, expected numbers")
-        if most < 0 or missing or (size and not data.id.get_storage_size()):
-            what = f"{size:,} bytes in shape {weight.shape}"
-            raise ValueError(f"{data.name} declares {what}, more than are stored")
-
-
 def _tree(path: Path, file: h5py.File, raw: BinaryIO, most: int) -> Tree:
     items, links = _walk(file)
     arrays = [item for item in items.values() if isinstance(item, h5py.Dataset)]
-    _check_texts([*_between(raw, arrays)], file.userblock_size, most)
+    guards.check_texts(raw, arrays, file.userblock_size, most)
     below = "/model_weights" if "/model_weights" in items else ""
     names = _names(items[below], "layer_names")
     keras3 = [root for root in KERAS3_ROOTS if root in items]
@@ -237,55 +219,6 @@ def _walk(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
                 other = item.external[0][0] if item.external else item.virtual_sources()[0][1]
                 links.append(f"{path} → {other}, its numbers")
     return items, links
-
-
-def _between(raw: BinaryIO, arrays: Iterable[h5py.Dataset]) -> Iterator[tuple[int, bytes]]:
-    """Read what is between the arrays' numbers, each part with its place."""
-    here, places = 0, [(raw.seek(0, io.SEEK_END), 0)]
-    for array in arrays:
-        if array.chunks:
-            array.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
-        elif offset := array.id.get_offset():
-            places.append((offset, array.id.get_storage_size()))
-    for place, length in sorted(places):
-        raw.seek(here)
-        yield here, raw.read(max(place - here, 0))
-        here = max(here, place + length)
-
-
-def _check_texts(parts: list[tuple[int, bytes]], first: int, most: int) -> None:
-    """Refuse damaged heaps of texts, in which HDF5 (up to 2.0, at least) can loop for ever.
-
-    A heap is "GCOL", its size, and entries with 16 bytes ahead: an index, 0 for the rest that is
-    free, and a size. HDF5 steps from entry to entry, and one of size 0 leads back to itself. What
-    refers to a text has its length, the heap's address and its index. HDF5 takes memory for that
-    length before it looks, and many may refer to one text.
-    """
-    heaps: dict[int, set[bytes]] = {}
-    for here, data in parts:
-        start = data.find(b"GCOL\x01")
-        while start >= 0:
-            indices = heaps.setdefault(here + start - first, set())
-            at, end = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
-            while at + 16 <= end:
-                index, size = data[at : at + 2], int.from_bytes(data[at + 8 : at + 16], "little")
-                free = index == b"\0\0"
-                indices |= set() if free else {index + b"\0\0"}
-                at += size if free else 16 + (size + 7) // 8 * 8
-                if at > end or end > len(data) or (free and size < 16):
-                    raise ValueError("it is damaged where its texts are")
-            start = data.find(b"GCOL\x01", at)
-    for _, data in parts:
-        for k in range(8):  # a reference may stand anywhere
-            words = np.frombuffer(data[k : k + (len(data) - k) // 8 * 8], "<u8")
-            for word in np.flatnonzero(np.isin(words, [*heaps])):
-                at = k + 8 * int(word)
-                length, index = data[at - 4 : at], data[at + 8 : at + 12]
-                # A virtual array refers to a heap, too: its version 4 and class 3 stand ahead.
-                if index in heaps[int(words[word])] and length[2:] != b"\4\3":
-                    most -= int.from_bytes(length, "little")
-    if most < 0:
-        raise ValueError("its texts declare more bytes than are stored")
 
 
 def _by_name(items: dict[str, Any], root: str, names: Iterable[str]) -> Iterator[Layer]:
